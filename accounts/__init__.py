@@ -1,0 +1,1 @@
+"""People, roles, capabilities, sessions, tokens."""

@@ -1,0 +1,212 @@
+"""Shapes of the accounts API."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.access import capabilities_of
+from accounts.models import AuthSession, Role, User
+from accounts.services import MAX_PASSWORD_CHARS
+from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
+
+
+class PasswordField(serializers.CharField):
+    """A password as it was typed: never trimmed, never returned."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        defaults = {"write_only": True, "trim_whitespace": False, "max_length": MAX_PASSWORD_CHARS, "style": {"input_type": "password"}}
+        super().__init__(**{**defaults, **kwargs})
+
+
+class UsernameField(serializers.RegexField):
+    """Letters, digits, `._-`; no `@`, so that nobody's username reads as somebody's e-mail address."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        message = {"invalid": "Letters, digits, dots, dashes and underscores; at most 64."}
+        super().__init__(r"^[\w.-]{1,64}\Z", **{"max_length": 64, "error_messages": message, **kwargs})
+
+
+class RoleBriefSerializer(StrictModelSerializer):
+    """A role where it is mentioned."""
+
+    class Meta:
+        model = Role
+        fields = ["id", "slug", "name"]
+        read_only_fields = fields
+
+
+class UserSerializer(StrictModelSerializer):
+    """An account."""
+
+    role = RoleBriefSerializer(read_only=True, allow_null=True)
+
+    class Meta:
+        model = User
+        fields = [
+            "id", "email", "username", "name", "role", "is_active", "is_superuser", "must_change_password", "time_zone", "created_at", "updated_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class RoleSerializer(StrictModelSerializer):
+    """A role with its capabilities."""
+
+    capabilities = serializers.ListField(child=serializers.CharField(), read_only=True)
+
+    class Meta:
+        model = Role
+        fields = ["id", "slug", "name", "description", "capabilities", "built_in", "created_at", "updated_at"]
+        read_only_fields = fields
+
+
+class PermissionSerializer(StrictSerializer):
+    """A line of the capability table."""
+
+    code = serializers.CharField(read_only=True)
+    may = serializers.CharField(read_only=True, help_text='Completes the sentence "may ...".')
+    object_level = serializers.BooleanField(read_only=True, help_text="Can also be granted on single objects.")
+
+
+class SignUpSerializer(StrictSerializer):
+    """A new account."""
+
+    email = serializers.EmailField(max_length=254)
+    password = PasswordField()
+    name = serializers.CharField(max_length=128, required=False, default="", allow_blank=True)
+    username = UsernameField(required=False, default="", allow_blank=True)
+
+
+class SignInSerializer(StrictSerializer):
+    """E-mail address or username, and the password."""
+
+    email = serializers.CharField(max_length=254, required=False)
+    username = serializers.CharField(max_length=254, required=False)
+    password = PasswordField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("email" in attrs) == ("username" in attrs):
+            raise serializers.ValidationError({"email": ["Give either email or username."]}, code="required")
+        return {"login": attrs.get("email") or attrs.get("username"), "password": attrs["password"]}
+
+
+class RefreshSerializer(StrictSerializer):
+    """A refresh token."""
+
+    refresh = serializers.CharField(max_length=4096)
+
+
+class SignOutSerializer(StrictSerializer):
+    """The refresh token may be sent along; the session that signs the request is ended either way."""
+
+    refresh = serializers.CharField(max_length=4096, required=False)
+
+
+class TokensSerializer(StrictSerializer):
+    """What a sign-in gives."""
+
+    user = UserSerializer(read_only=True)
+    access = serializers.CharField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+    token_type = serializers.CharField(read_only=True)
+    expires_in = serializers.IntegerField(read_only=True, help_text="Seconds for which `access` is good.")
+
+
+class OldTokenSerializer(StrictSerializer):
+    """What `POST /api/login` gives."""
+
+    access_token = serializers.CharField(read_only=True)
+    token_type = serializers.CharField(read_only=True)
+    expires_in = serializers.IntegerField(read_only=True)
+
+
+class AuthSessionSerializer(StrictModelSerializer):
+    """One of your sign-ins."""
+
+    current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AuthSession
+        fields = ["id", "address", "user_agent", "created_at", "last_seen_at", "expires_at", "current"]
+        read_only_fields = fields
+
+    def get_current(self, session: AuthSession) -> bool:
+        request = self.context.get("request")
+        mine = getattr(request, "auth", None)
+        return isinstance(mine, AuthSession) and mine.pk == session.pk
+
+
+class SessionSerializer(StrictSerializer):
+    """Who you are, and what you may do."""
+
+    user = UserSerializer(read_only=True)
+    capabilities = serializers.ListField(child=serializers.CharField(), read_only=True)
+    session = AuthSessionSerializer(read_only=True, allow_null=True)
+
+    @staticmethod
+    def of(user: User, session: AuthSession | None) -> dict[str, Any]:
+        """The data to serialize."""
+        return {"user": user, "capabilities": sorted(capabilities_of(user)), "session": session}
+
+
+class ProfileSerializer(StrictModelSerializer):
+    """What you may change about yourself."""
+
+    username = UsernameField(required=False)
+    name = serializers.CharField(max_length=128, required=False, allow_blank=True)
+    time_zone = serializers.CharField(max_length=64, required=False, allow_blank=True, help_text="An IANA name, such as Asia/Jakarta.")
+
+    class Meta:
+        model = User
+        fields = ["id", "email", "username", "name", "time_zone"]
+        read_only_fields = ["id", "email"]
+
+    def validate_time_zone(self, value: str) -> str:
+        if value and value not in zoneinfo.available_timezones():
+            raise serializers.ValidationError("There is no such time zone.")
+        return value
+
+
+class PasswordSerializer(StrictSerializer):
+    """A password change."""
+
+    old_password = PasswordField()
+    password = PasswordField()
+
+
+class ProviderSerializer(StrictSerializer):
+    """One way to sign in."""
+
+    id = serializers.ChoiceField(choices=["email", "github", "discord"], read_only=True)
+    name = serializers.CharField(read_only=True)
+    configured = serializers.BooleanField(read_only=True)
+    url = serializers.CharField(read_only=True, help_text="Where a browser begins.")
+
+
+class ProvidersSerializer(StrictSerializer):
+    """How people can sign in here."""
+
+    providers = ProviderSerializer(many=True, read_only=True)
+    sign_up = serializers.BooleanField(read_only=True)
+
+
+class EntrySerializer(StrictSerializer):
+    """A row of the journal."""
+
+    id = serializers.IntegerField(read_only=True)
+    time = TimeField(read_only=True)
+    actor_kind = serializers.CharField(read_only=True)
+    actor_id = serializers.CharField(read_only=True)
+    actor_label = serializers.CharField(read_only=True)
+    action = serializers.CharField(read_only=True)
+    outcome = serializers.ChoiceField(choices=["ok", "refused", "failed"], read_only=True)
+    target_type = serializers.CharField(read_only=True)
+    target_id = serializers.CharField(read_only=True)
+    target_label = serializers.CharField(read_only=True)
+    before = serializers.DictField(read_only=True)
+    after = serializers.DictField(read_only=True)
+    message = serializers.CharField(read_only=True)
+    request_id = serializers.CharField(read_only=True)
+    address = serializers.IPAddressField(read_only=True, allow_null=True)

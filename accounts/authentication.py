@@ -1,0 +1,54 @@
+"""Who calls the API: bearer tokens and the console's session cookie."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.request import Request
+
+from accounts.models import ApiKey, AuthSession, User
+from accounts.tokens import user_for_access_token
+from lormas.common.addresses import client_address
+from lormas.common.errors import Forbidden, NotSignedIn
+
+BEFORE_PASSWORD_CHANGE: Final = frozenset(
+    {"accounts-session", "accounts-me", "accounts-password", "accounts-sign-out", "accounts-logout", "accounts-whoami", "root", "health"}
+)
+"""Routes open to somebody who has to change their password first."""
+
+
+def hold_until_password_changed(request: Request, user: User) -> None:
+    """A generated password opens nothing but the door to change it (E05). Raises Forbidden."""
+    match = request._request.resolver_match
+    if user.must_change_password and match is not None and match.url_name not in BEFORE_PASSWORD_CHANGE:
+        raise Forbidden("Change your password first: PUT /api/auth/password {old_password, password}.", code="password_change_required")
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <access JWT or API key>`; sets `request.auth` to the AuthSession or ApiKey."""
+
+    def authenticate(self, request: Request) -> tuple[User, AuthSession | ApiKey | None] | None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if not token.strip():
+            raise NotSignedIn("The Authorization header has no token.", code="token_invalid")
+        user, session = user_for_access_token(token.strip(), address=client_address(request._request))
+        hold_until_password_changed(request, user)
+        return user, session or user.api_key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class ConsoleSessionAuthentication(SessionAuthentication):
+    """The session cookie; a mutation needs CSRF (H02)."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user: User = found[0]  # type: ignore[assignment]
+        hold_until_password_changed(request, user)
+        return user, None

@@ -1,0 +1,142 @@
+"""What each kind of command does to the runtime. Safe to run again after a death half-way: each first asks what is there (SECURITY R04)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agent import crash
+from agent.outbox import Entry
+from agent.protocol import commands as kinds
+from agent.protocol.messages import ContainerReport, ContainerSpec
+from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
+from agent.services import Logs
+
+Progress = Callable[[int, str], None]
+Settle = Callable[[Awaitable[Any]], Awaitable[Any]]
+Begin = Callable[[ContainerReport | None], Awaitable[None]]
+
+
+class Interrupted(Exception):
+    """A recovered command that can't be told from one that was done."""
+
+
+def _was_started(entry: Entry, there: ContainerReport | None) -> bool:
+    """Did an earlier try of this command, that died, get as far as the start? (The engine's own stamps are compared, no clocks.)"""
+    return bool(entry.recovered and entry.running_at_unix and there is not None and there.started_at and there.started_at != entry.started_before)
+
+
+class Acts:
+    """One method a kind. `hold` runs an engine verb that must not be torn in two by a cancellation (see `agent.dispatcher`).
+
+    `begin` is awaited once, with what was there, before the engine is touched: the journal then knows that a retry must look first.
+    """
+
+    def __init__(self, runtime: Runtime, logs: Logs) -> None:
+        self._runtime = runtime
+        self._logs = logs
+
+    async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:
+        """Carry it out; returns the result's data. Raises RuntimeFailure, Interrupted."""
+        container_id = entry.command.container_id
+        there = await self._runtime.inspect(container_id)
+        if not entry.running_at_unix:
+            await begin(there)
+        match entry.command.kind:
+            case "container.create":
+                return await self._create(entry, payload, there, progress=progress, hold=hold)
+            case "container.start":
+                await self._start(entry, there, payload.spec, hold=hold)
+            case "container.restart":
+                await self._restart(entry, there, payload, hold=hold)
+            case "container.stop":
+                await hold(self._runtime.stop(container_id, payload.stop))
+            case "container.kill":
+                if entry.recovered and entry.running_at_unix and payload.signal not in ("SIGKILL", "SIGTERM"):
+                    raise Interrupted
+                await hold(self._runtime.kill(container_id, payload.signal))
+            case "container.pause":
+                await hold(self._runtime.pause(container_id))
+            case "container.unpause":
+                await hold(self._runtime.unpause(container_id))
+            case "container.remove":
+                await self._remove(container_id, payload, hold=hold)
+            case kind:
+                raise RuntimeFailure("unknown_command", f"This agent does not know {kind}.")
+        return {}
+
+    async def _ready_image(self, entry: Entry, payload: kinds.CreatePayload, *, progress: Progress) -> None:
+        image = payload.spec.image
+        there = payload.pull != "always" and await self._runtime.has_image(image)
+        if there:
+            return
+        if payload.pull == "never":
+            raise RuntimeFailure("no_such_image", f"{image} is not on this node, and pulling was not asked for.")
+
+        def tell(pull: PullProgress) -> None:
+            progress(int(90 * pull.done_bytes / pull.total_bytes) if pull.total_bytes else 0, pull.message)
+
+        progress(0, f"Pulling {image}")
+        await self._runtime.pull(image, auth=payload.registry_auth, progress=tell, timeout_seconds=payload.pull_timeout_seconds)
+
+    async def _create(
+        self, entry: Entry, payload: kinds.CreatePayload, there: ContainerReport | None, *, progress: Progress, hold: Settle
+    ) -> dict[str, Any]:
+        spec, command = payload.spec, entry.command
+        if there is not None and payload.replace and there.operation_id != command.id:
+            await self._ready_image(entry, payload, progress=progress)  # the old one goes only when the new one can come (R57)
+            if payload.stop is not None and there.state in ("running", "paused"):
+                await hold(self._runtime.stop(spec.container_id, payload.stop))
+            await hold(self._runtime.remove(spec.container_id, keep_data=True))
+            there = None
+        if there is None:
+            await self._ready_image(entry, payload, progress=progress)
+            crash.point("before_engine")
+            there = await hold(self._runtime.create(spec, epoch=command.epoch, operation_id=command.id))
+            crash.point("after_engine")
+        elif there.operation_id == command.id and there.started_at:
+            return {"runtime_ref": there.runtime_ref, "warnings": []}  # an earlier try got as far as the start
+        if payload.start:
+            progress(95, "Starting")
+            await self._logs.attach(spec.container_id)
+            try:
+                there = await hold(self._runtime.start(spec.container_id))
+            except RuntimeFailure as failure:
+                if failure.code == "port_taken" and not payload.replace:
+                    # Nobody can start it with these ports: a first create leaves nothing behind.
+                    await hold(self._runtime.remove(spec.container_id))
+                    await self._logs.detach(spec.container_id)
+                    await self._logs.delete(spec.container_id)
+                raise
+        return {"runtime_ref": there.runtime_ref, "warnings": []}
+
+    async def _start(self, entry: Entry, there: ContainerReport | None, spec: ContainerSpec | None, *, hold: Settle) -> None:
+        if there is None and spec is not None:
+            await self._create(entry, kinds.CreatePayload(spec=spec), there, progress=lambda percent, message: None, hold=hold)
+            return
+        if _was_started(entry, there):
+            return
+        crash.point("before_engine")
+        await self._logs.attach(entry.command.container_id)
+        await hold(self._runtime.start(entry.command.container_id))
+        crash.point("after_engine")
+
+    async def _restart(self, entry: Entry, there: ContainerReport | None, payload: kinds.RestartPayload, *, hold: Settle) -> None:
+        if there is None and payload.spec is not None:
+            await self._create(entry, kinds.CreatePayload(spec=payload.spec), there, progress=lambda percent, message: None, hold=hold)
+            return
+        if _was_started(entry, there):
+            return
+        crash.point("before_engine")
+        await hold(self._runtime.stop(entry.command.container_id, payload.stop))
+        crash.point("after_engine")
+        await self._logs.attach(entry.command.container_id)
+        await hold(self._runtime.start(entry.command.container_id))
+
+    async def _remove(self, container_id: str, payload: kinds.RemovePayload, *, hold: Settle) -> None:
+        crash.point("before_engine")
+        await hold(self._runtime.remove(container_id, keep_data=payload.keep_data))
+        crash.point("after_engine")
+        await self._logs.detach(container_id)
+        if not payload.keep_logs:
+            await self._logs.delete(container_id)

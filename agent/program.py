@@ -1,0 +1,310 @@
+"""The agent, assembled: outbox, runtime, logs, reconciler, dispatcher, questions, streams, and the link that carries all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from agent import __version__, config, facts
+from agent.acts import Acts
+from agent.dispatcher import Dispatcher
+from agent.engine import EngineWatch
+from agent.outbox import Outbox
+from agent.protocol import frames
+from agent.protocol import messages as wire
+from agent.reconcile import Reconciler
+from agent.rpc import LogStore, Questions
+from agent.runtimes.base import Runtime, RuntimeFailure
+from agent.services import Logs
+from agent.session import Link, Session
+from agent.streams import Follows, Streams
+
+log = logging.getLogger(__name__)
+
+RESEND_SECONDS = 10.0
+RESEND_MOST = 500
+FENCE_SECONDS = 30.0
+
+
+class LogService(Logs, LogStore, Follows, Protocol):
+    """All that the program needs of `agent.logs.LogService`."""
+
+    async def resume_all(self, container_ids: list[str]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Agent:
+    """One node's program. `run` returns when it is cancelled."""
+
+    def __init__(self, settings: config.Config, *, runtime: Runtime, logs: LogService) -> None:
+        self.config = settings
+        self._runtime = runtime
+        self._logs = logs
+        self._outbox = Outbox(settings.data_dir / "journal.sqlite3")
+        self._engine = EngineWatch(runtime, on_change=self._engine_changed)
+        self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
+        self._dispatcher = Dispatcher(outbox=self._outbox, acts=Acts(runtime, logs), reconciler=self._reconciler, emit=self.emit)
+        self._reconciler.busy = self._dispatcher.busy
+        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit)
+        self._session: Session | None = None
+        self._streams: Streams | None = None
+        self._commands: asyncio.Queue[wire.Command] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._opened_as = ""
+        self._opening = asyncio.Lock()
+        self._recovered = False
+        self._usage = wire.NodeUsage()
+        self._beats = 0
+
+    # ---------------------------------------------------------------------------------------------------------------- life
+
+    async def run(self) -> None:
+        """Open everything, then keep the link alive for ever."""
+        await self._outbox.open()
+        try:
+            config.save(self.config)
+            if not await self._engine.probe():
+                self._reconciler.outages.begin(0)  # both were away, so what died meanwhile most likely died with the engine
+            if self.config.panel_instance:
+                await self._open_runtime(self.config.panel_instance)
+            self._spawn(self._engine.run())
+            self._spawn(self._housekeeping())
+            await Link(self).run()
+        finally:
+            await self._dispatcher.close()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._streams is not None:
+                await self._streams.close()
+            with contextlib.suppress(RuntimeFailure, OSError):
+                await self._logs.close()
+                await self._runtime.close()
+            await self._outbox.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a part of the agent failed", exc_info=task.exception())
+
+    async def _open_runtime(self, instance: str) -> bool:
+        """Open it under this ownership label, take up what runs, go on with open commands. False while the engine is down."""
+        async with self._opening:
+            return self._opened_as == instance or await self._open(instance)
+
+    async def _open(self, instance: str) -> bool:
+        try:
+            await self._runtime.open(instance=instance)
+        except (RuntimeFailure, OSError) as error:
+            log.error("runtime can't be opened", extra={"reason": str(error)})
+            return False
+        first = not self._opened_as
+        self._opened_as = instance
+        self._reconciler.outages.end(time.time())
+        reports, _, error_text = await self._reconciler.listing(await self._boot_cause(), thorough=True)
+        if error_text:
+            log.warning("first listing failed", extra={"reason": error_text})
+        await self._logs.resume_all([report.container_id for report in reports])
+        if first:
+            self._spawn(self._reconciler.follow_events())
+            self._spawn(self._reconciler.run())
+        if not self._recovered:
+            self._recovered = True
+            await self._dispatcher.recover()
+        return True
+
+    async def _boot_cause(self) -> Any:
+        """ "engine" if the machine was rebooted since we last looked: then what ended did not end by itself or by hand."""
+        boot_id = (await self._facts()).boot_id
+        before = await self._outbox.get("boot_id")
+        if boot_id != before:
+            if before:
+                await self._outbox.rebooted()
+            await self._outbox.put("boot_id", boot_id)
+        return "engine" if before and boot_id != before else ""
+
+    async def _engine_changed(self, up: bool) -> None:
+        self._beat()
+        if up:
+            if self.config.panel_instance and self._opened_as != self.config.panel_instance:
+                await self._open_runtime(self.config.panel_instance)
+            self._reconciler.want_listing("engine")
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(3600)
+            await self._outbox.purge()
+
+    async def _facts(self) -> wire.NodeFacts:
+        return await asyncio.to_thread(facts.collect, data_dir=self.config.data_dir, engine=self._engine.info, kind=self._runtime.kind)
+
+    # ---------------------------------------------------------------------------------------------------------- to the panel
+
+    def emit(self, message: wire.Frame) -> None:
+        """Send if the link is up; else it is lost (results and facts are in the outbox)."""
+        if self._session is not None:
+            self._session.emit(message)
+
+    async def hello(self) -> wire.Hello:
+        """What we say first at each connection."""
+        reports: list[wire.ContainerReport] = []
+        complete, error = False, self._engine.error
+        if self._opened_as and not error:
+            reports, complete, error = await self._reconciler.listing()
+        return wire.Hello(
+            protocol=wire.PROTOCOL_VERSION,
+            protocol_minimum=wire.PROTOCOL_MINIMUM,
+            agent_version=__version__,
+            instance_id=self.config.instance_id,
+            facts=await self._facts(),
+            capabilities=sorted(self._runtime.capabilities),
+            containers=reports,
+            containers_complete=complete,
+            known_commands=await self._outbox.known_commands(),
+            engine_error=error,
+        )
+
+    async def welcomed(self, welcome: wire.Welcome, session: Session) -> None:
+        """A new session is up."""
+        self._dispatcher.clock_offset = welcome.server_time_unix - time.time() if welcome.server_time_unix else 0.0
+        if (welcome.panel_instance, welcome.node_id) != (self.config.panel_instance, self.config.node_id):
+            if self.config.panel_instance:
+                log.warning("this node has a new identity at the panel; containers of the old one are left alone")
+            self.config = replace(self.config, panel_instance=welcome.panel_instance, node_id=welcome.node_id)
+            await asyncio.to_thread(config.save, self.config)
+        self._commands = asyncio.Queue()
+        self._streams = Streams(runtime=self._runtime, logs=self._logs, emit=session.emit, send_bulk=session.sender.bulk)
+        self._session = session
+
+    async def parted(self, session: Session) -> None:
+        """The session is gone."""
+        if self._session is session:
+            self._session = None
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            await streams.close()
+
+    def duties(self, session: Session) -> list[Callable[[], Awaitable[None]]]:
+        """What runs as long as a session does."""
+        streams = self._streams
+        assert streams is not None
+        return [
+            lambda: self._beat_regularly(session),
+            lambda: self._report_stats(session),
+            lambda: self._carry_commands(session),
+            self._repeat,
+            streams.run_leases,
+        ]
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self.emit(
+            wire.Heartbeat(
+                seq=self._beats, sent_at_unix=time.time(), usage=self._usage, engine_ok=self._engine.up, engine_error=self._engine.error[:250]
+            )
+        )
+
+    async def _beat_regularly(self, session: Session) -> None:
+        while True:
+            if self._engine.up and self._opened_as:
+                with contextlib.suppress(RuntimeFailure, TimeoutError, OSError):
+                    async with asyncio.timeout(2):
+                        self._usage = await self._runtime.node_usage()
+            self._beat()
+            await asyncio.sleep(session.welcome.heartbeat_seconds)
+
+    async def _report_stats(self, session: Session) -> None:
+        while True:
+            if self._engine.up and self._opened_as:
+                try:
+                    async with asyncio.timeout(max(2.0, session.welcome.stats_seconds)):
+                        self._usage = await self._runtime.node_usage()
+                        samples = await self._runtime.stats(sorted(self._reconciler.running))
+                    session.emit(wire.StatsReport(sampled_at_unix=time.time(), node=self._usage, containers=samples))
+                except (RuntimeFailure, TimeoutError, OSError) as error:
+                    log.debug("no stats", extra={"reason": str(error)})
+            await asyncio.sleep(session.welcome.stats_seconds)
+
+    async def _repeat(self) -> None:
+        """Results and facts until they are acknowledged."""
+        while True:
+            for message in [*await self._outbox.unacknowledged_results(), *await self._outbox.unacknowledged_facts()][:RESEND_MOST]:
+                self.emit(message)
+            await asyncio.sleep(RESEND_SECONDS)
+
+    async def _carry_commands(self, session: Session) -> None:
+        """Fences first, then commands in the order they came."""
+        while True:
+            if await self._open_runtime(session.welcome.panel_instance):
+                break
+            await asyncio.sleep(1)
+        await self._fence(session.welcome.fenced)
+        self._reconciler.want_listing()
+        while True:
+            await self._dispatcher.receive(await self._commands.get())
+
+    async def _fence(self, container_ids: list[str]) -> None:
+        """Stop what lives elsewhere now (R39)."""
+
+        async def stop(container_id: str) -> None:
+            log.warning("container lives elsewhere now, stopping it here", extra={"container": container_id})
+            try:
+                async with asyncio.timeout(FENCE_SECONDS):
+                    await self._runtime.stop(container_id, wire.StopSpec())
+            except (RuntimeFailure, TimeoutError, OSError) as error:
+                log.error("fenced container did not stop, killing it", extra={"container": container_id, "reason": str(error)})
+                with contextlib.suppress(RuntimeFailure, TimeoutError, OSError):
+                    async with asyncio.timeout(FENCE_SECONDS):
+                        await self._runtime.kill(container_id)
+
+        await asyncio.gather(*(stop(container_id) for container_id in container_ids))
+
+    # -------------------------------------------------------------------------------------------------------- from the panel
+
+    async def take(self, message: wire.PanelMessage, session: Session) -> None:
+        """One frame; anything slow becomes a task."""
+        streams = self._streams
+        if streams is None:
+            return
+        match message:
+            case wire.Command():
+                self._commands.put_nowait(message)
+            case wire.ResultAck():
+                await self._dispatcher.acknowledged(message.command_id)
+            case wire.FactAck():
+                await self._outbox.facts_acknowledged(message.fact_id)
+            case wire.Rpc():
+                self._spawn(self._questions.answer(message))
+            case wire.Watch():
+                streams.watch(message)
+            case wire.ExecStart():
+                streams.exec(message)
+            case wire.ExecResize():
+                self._spawn(streams.resize(message))
+            case wire.Credit():
+                streams.credit(message)
+            case wire.Unwatch():
+                self._spawn(streams.unwatch(message))
+            case wire.TokenRotated():
+                self.config = replace(self.config, token=message.token)
+                await asyncio.to_thread(config.save, self.config)
+                log.info("token rotated by the panel")
+                session.emit(wire.Ack(command_id=message.rotation_id))
+            case _:
+                log.debug("frame ignored", extra={"kind": type(message).__name__})
+
+    async def take_bytes(self, frame: frames.ExecFrame, session: Session) -> None:
+        """Standard input of an exec."""
+        if self._streams is not None and frame.kind == frames.EXEC_STDIN:
+            await self._streams.input(frame)

@@ -1,0 +1,161 @@
+"""The closed list of what a panel may ask of an agent. Anything else is answered with an error (SECURITY.md A04).
+
+Commands are durable and idempotent by id; RPCs are questions. Payloads are decoded with `msgspec.convert(payload, Kind)`.
+"""
+
+from __future__ import annotations
+
+from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+
+
+class CreatePayload(Part, frozen=True):
+    """`container.create`: pull the image if need be, create, and start if asked. Data: {"runtime_ref", "warnings": [...]}.
+
+    If a container of this id already exists (an earlier try died between engine and answer) it is taken over, not doubled.
+    """
+
+    spec: ContainerSpec
+    start: bool = True
+    pull: str = "missing"
+    """always | missing | never"""
+    registry_auth: RegistryAuth | None = None
+    pull_timeout_seconds: float = 900
+    replace: bool = False
+    """Remove an existing container of this id first (recreate; its `data` mount stays)."""
+    stop: StopSpec | None = None
+    """With `replace`: how to end the old one, if it runs; None = kill."""
+
+
+class StartPayload(Part, frozen=True):
+    """`container.start`: no-op if it runs. Error `no_such_container` if there is none."""
+
+    spec: ContainerSpec | None = None
+    """If given and there is no container, it is created from this first."""
+
+
+class StopPayload(Part, frozen=True):
+    """`container.stop`: ask, wait `grace_seconds`, then kill. No-op if it does not run; success if it is gone."""
+
+    stop: StopSpec = StopSpec()
+
+
+class RestartPayload(Part, frozen=True):
+    """`container.restart`: stop as in `StopPayload`, then start."""
+
+    stop: StopSpec = StopSpec()
+    spec: ContainerSpec | None = None
+
+
+class KillPayload(Part, frozen=True):
+    """`container.kill`: at once, overtaking whatever runs on this container."""
+
+    signal: str = "SIGKILL"
+
+
+class RemovePayload(Part, frozen=True):
+    """`container.remove`: kill and remove; 'already gone' is success. `keep_data` leaves the `data` mount, `keep_logs` the log store."""
+
+    keep_data: bool = False
+    keep_logs: bool = False
+
+
+class EmptyPayload(Part, frozen=True):
+    """`container.pause`, `container.unpause`, `node.sync`."""
+
+
+COMMANDS: dict[str, type[Part]] = {
+    "container.create": CreatePayload,
+    "container.start": StartPayload,
+    "container.stop": StopPayload,
+    "container.restart": RestartPayload,
+    "container.kill": KillPayload,
+    "container.pause": EmptyPayload,
+    "container.unpause": EmptyPayload,
+    "container.remove": RemovePayload,
+}
+
+
+class LogsQuery(Part, frozen=True):
+    """`logs.read` -> {"lines": [[seq, time, stream, text], ...] (oldest first), "first_seq", "last_seq", "more": bool,
+    "gaps": [[after_seq, lost_lines or null], ...]}.
+
+    `first_seq`/`last_seq` are those of the whole store. With `after` or `since` reading goes forward and `more` says that lines
+    follow; with `tail` alone the last ones are given.
+    """
+
+    streams: list[LogStream] = []
+    tail: int = 0
+    after: int = -1
+    before: int = -1
+    since: str = ""
+    until: str = ""
+    search: str = ""
+    """Plain text, case-insensitive; prefix `regex:` for a pattern (run with a time limit)."""
+    limit: int = 1000
+
+
+class LogsAppend(Part, frozen=True):
+    """`logs.append` -> {"seq"}: an entry somebody adds by hand, stream `application` or `events`."""
+
+    text: str
+    stream: LogStream = "events"
+
+
+class LogsClear(Part, frozen=True):
+    """`logs.clear` -> {"last_seq"}: numbers go on where they were."""
+
+
+class StdinWrite(Part, frozen=True):
+    """`container.stdin` -> {}: a line for the main process's standard input (newline added)."""
+
+    text: str
+
+
+class ExecRun(Part, frozen=True):
+    """`exec.run` -> {"exit_code", "stdout", "stderr", "duration_seconds", "truncated", "timed_out"}: one shot, output capped at 256 KiB a stream."""
+
+    argv: list[str]
+    env: dict[str, str] = {}
+    working_dir: str = ""
+    user: str = ""
+    stdin: str = ""
+    timeout_seconds: float = 30
+
+
+RPCS: dict[str, type[Part]] = {
+    "logs.read": LogsQuery,
+    "logs.append": LogsAppend,
+    "logs.clear": LogsClear,
+    "container.stdin": StdinWrite,
+    "container.inspect": EmptyPayload,
+    "container.stats": EmptyPayload,
+    "exec.run": ExecRun,
+    "node.sync": EmptyPayload,
+    "node.facts": EmptyPayload,
+}
+"""`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
+`node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
+
+ERROR_CODES: dict[str, str] = {
+    "no_such_container": "The container is not on this node.",
+    "no_such_image": "The image does not exist, or the registry does not let us have it.",
+    "pull_failed": "The image could not be pulled.",
+    "port_taken": "A port that the container needs is in use on the node.",
+    "name_taken": "The engine already has a container of this name that is not ours.",
+    "invalid_spec": "The engine refuses the settings.",
+    "unsupported": "This runtime can't do that.",
+    "not_running": "The container does not run.",
+    "engine_down": "The engine does not answer.",
+    "engine_error": "The engine answered with an error.",
+    "start_failed": "The container was created but could not be started.",
+    "timeout": "The engine did not answer in time.",
+    "expired": "The command was too old to be started.",
+    "stale_epoch": "The container has been placed elsewhere since.",
+    "cancelled": "A later action overtook this one.",
+    "disk_full": "No space left on the node.",
+    "policy_denied": "The node's own policy forbids it.",
+    "interrupted": "The agent died while it was doing this, and what it left could not be told.",
+    "unknown_command": "This agent does not know this command.",
+    "bad_payload": "The command's content is not valid.",
+    "internal": "The agent failed inside; see its log.",
+}

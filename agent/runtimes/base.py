@@ -1,0 +1,229 @@
+"""The driver interface: few verbs, frozen data, declared capabilities. One contract suite runs on every runtime.
+
+Rules for all verbs:
+- `container_id` is Lormas' id (a UUID), never the engine's.
+- 'Already so' is success: starting what runs, stopping what does not, removing what is gone.
+- Every call is bounded in time; `RuntimeFailure("timeout")` says so. Nothing blocks the event loop.
+- Only containers that carry our label with this panel's instance id are seen or touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, RegistryAuth, StopSpec
+
+LABEL_PREFIX = "lormas."
+LABEL_INSTANCE = "lormas.instance"
+LABEL_CONTAINER = "lormas.container"
+LABEL_OPERATION = "lormas.operation"
+LABEL_EPOCH = "lormas.epoch"
+
+
+class RuntimeFailure(Exception):
+    """A verb did not work. `code` is one of `agent.protocol.commands.ERROR_CODES`; `detail` is for a person."""
+
+    def __init__(self, code: str, detail: str, *, retryable: bool = False) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.retryable = retryable
+
+    def info(self) -> ErrorInfo:
+        return ErrorInfo(code=self.code, detail=self.detail, retryable=self.retryable)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself."""
+
+    kind: Literal["docker", "process", "fake"]
+    version: str
+    api_version: str = ""
+    cgroup_version: str = ""
+    storage_root: str = ""
+    isolates: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """Sum over all layers. `total_bytes` grows while layers are discovered; 0 = not known yet."""
+
+    done_bytes: int
+    total_bytes: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEvent:
+    """Something happened to a container of ours. `action`: create, start, die, oom, pause, unpause, rename, destroy, health, kill, stop,
+    lost, resync.
+
+    Without a container: `lost` = the engine went away at that time; `resync` = it is back, events may have been missed, list everything again.
+    """
+
+    action: str
+    container_id: str = ""
+    exit_code: int | None = None
+    time_unix: float = 0
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that the container wrote, cut anywhere (the reader finds the lines). `time_unix` 0 = now.
+
+    `line_end`: the line is over here although no newline was written (a process ended in the middle of it).
+    """
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+    time_unix: float = 0
+    line_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGap:
+    """Output is lost for ever at this place. `lines` None = unknown how many."""
+
+    reason: str
+    lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """How far the log store is with a container's output, so that a runtime can go on without loss or repeat.
+
+    `run_id` names what the counters count: one unbroken sequence of bytes a stream (docker: the engine's container over all its
+    starts, process: one run). Another `run_id` than the runtime's own means that all counters begin at 0.
+    `*_bytes` and `*_lines` (newline bytes) were taken over since its beginning, `*_open_bytes` of them since the last newline.
+    `*_tail` are the last lines stored of each stream, oldest first (up to 200): for engines that can only be aligned by content.
+    """
+
+    run_id: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    stdout_lines: int = 0
+    stderr_lines: int = 0
+    stdout_open_bytes: int = 0
+    stderr_open_bytes: int = 0
+    stdout_tail: tuple[str, ...] = ()
+    stderr_tail: tuple[str, ...] = ()
+    last_time_unix: float = 0
+
+
+class OutputReader(Protocol):
+    """A container's output from a resume point on. Iterate until it ends (the run is over and all of it was given)."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def __aiter__(self) -> AsyncIterator[Output | OutputGap]: ...
+
+    async def close(self) -> None: ...
+
+
+class ExecSession(Protocol):
+    """One command inside a container. Iterate its output; `wait` gives the exit code (None: it was lost)."""
+
+    def __aiter__(self) -> AsyncIterator[Output]: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, *, columns: int, rows: int) -> None: ...
+
+    async def wait(self) -> int | None: ...
+
+    async def kill(self) -> None: ...
+
+
+ProgressCallback = Callable[[PullProgress], None]
+
+
+class Runtime(Protocol):
+    """One engine. Opened once, used by many tasks at a time, closed once."""
+
+    kind: Literal["docker", "process", "fake"]
+    capabilities: frozenset[str]
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events."""
+
+    async def open(self, *, instance: str) -> None:
+        """Connect. `instance` is the panel's instance id for the ownership label. Raises `engine_down`."""
+
+    async def close(self) -> None:
+        """Let go of everything; containers stay as they are."""
+
+    async def info(self) -> EngineInfo:
+        """Ask the engine. Raises `engine_down` or `timeout` (5 s)."""
+
+    async def pull(
+        self, image: str, *, auth: RegistryAuth | None = None, progress: ProgressCallback | None = None, timeout_seconds: float = 900
+    ) -> None:
+        """Get the image. No-op where there are no images. Raises `no_such_image`, `pull_failed`, `disk_full`, `timeout`."""
+
+    async def has_image(self, image: str) -> bool:
+        """Is it there already? (Always true where there are no images.)"""
+
+    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
+        """Make it, not started. If one of this id is there it is returned as it is (its `operation_id` tells whose it is).
+
+        Raises `no_such_image`, `port_taken`, `invalid_spec`, `name_taken`, `policy_denied`, `disk_full`.
+        """
+
+    async def start(self, container_id: str) -> ContainerReport:
+        """Run it. The caller has attached its reader before (see `output`). Raises `no_such_container`, `start_failed`, `port_taken`."""
+
+    async def stop(self, container_id: str, stop: StopSpec) -> ContainerReport:
+        """Signal or console line, wait `grace_seconds`, then kill. Blocks until it has ended."""
+
+    async def kill(self, container_id: str, signal: str = "SIGKILL") -> ContainerReport:
+        """Send a signal; with SIGKILL wait until it has ended. Gone or not running: success."""
+
+    async def pause(self, container_id: str) -> ContainerReport:
+        """Freeze. Raises `unsupported`, `not_running`."""
+
+    async def unpause(self, container_id: str) -> ContainerReport:
+        """Thaw."""
+
+    async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
+        """Kill and remove, with its data unless kept."""
+
+    async def inspect(self, container_id: str) -> ContainerReport | None:
+        """What the engine sees now, or None if there is none."""
+
+    async def list_owned(self) -> list[ContainerReport]:
+        """All of ours, running or not. Raises rather than return a partial list. One engine call."""
+
+    async def output(self, container_id: str, resume: ResumePoint) -> OutputReader:
+        """Its output behind `resume`. May be called before `start` (then it waits for the first byte and loses none)."""
+
+    async def write_stdin(self, container_id: str, data: bytes) -> None:
+        """Bytes for the main process. Raises `not_running`, `unsupported`."""
+
+    async def stats(self, container_ids: list[str]) -> list[ContainerStats]:
+        """One sample of each that runs; missing ones are left out. Cheap enough for every 5 s with 50 containers."""
+
+    async def node_usage(self) -> NodeUsage:
+        """The machine's own load."""
+
+    async def exec(
+        self,
+        container_id: str,
+        argv: list[str],
+        *,
+        env: dict[str, str] | None = None,
+        working_dir: str = "",
+        user: str = "",
+        tty: bool = False,
+        columns: int = 80,
+        rows: int = 24,
+    ) -> ExecSession:
+        """Run a second command inside. Raises `not_running`, `no_such_container`, `unsupported`."""
+
+    def events(self, *, since_unix: float = 0) -> AsyncIterator[RuntimeEvent]:
+        """Endless; reconnects by itself with its own watchdog and gives `resync` after each interruption."""

@@ -1,0 +1,410 @@
+"""`DockerRuntime`: the runtime interface on a Docker engine (API 1.41 and up)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
+from agent.runtimes.base import (
+    LABEL_CONTAINER,
+    LABEL_INSTANCE,
+    EngineInfo,
+    ExecSession,
+    OutputReader,
+    ProgressCallback,
+    ResumePoint,
+    RuntimeEvent,
+    RuntimeFailure,
+)
+from agent.runtimes.docker import errors, events, images, options, reports, terminal
+from agent.runtimes.docker.lifecycle import Lifecycle
+from agent.runtimes.docker.output import OutputDesk
+from agent.runtimes.docker.stats import StatsDesk
+from agent.runtimes.docker.surroundings import Surroundings
+from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
+from agent.runtimes.node import NodeMeter, raise_file_limit
+from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
+
+MINIMUM_API = (1, 41)
+NEWEST_API = (1, 44)
+"""What this code was written against. The engine speaks older versions too, so a newer engine is asked for this one."""
+
+
+class DockerRuntime:
+    """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
+
+    kind: Literal["docker", "process", "fake"] = "docker"
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events"})
+
+    def __init__(
+        self,
+        *,
+        host: str = "",
+        policy: LocalPolicy = LocalPolicy(),  # noqa: B008 - frozen
+        defaults: LimitDefaults = LimitDefaults(),  # noqa: B008 - frozen
+        threads: int = 8,
+        call_timeout_seconds: float = 10,
+        start_timeout_seconds: float = 60,
+        isolate_network: bool = True,
+    ) -> None:
+        endpoint = endpoint_from(host)
+        self._wire = Wire(endpoint)
+        self._lifecycle = Lifecycle(endpoint, threads=threads)
+        self._policy = policy
+        self._defaults = defaults
+        self._quick = call_timeout_seconds
+        self._slow = start_timeout_seconds
+        self._instance = ""
+        self._facts = options.EngineFacts()
+        self._surroundings = Surroundings(self._wire, self._lifecycle, timeout=start_timeout_seconds, isolate_network=isolate_network)
+        self._making: dict[str, asyncio.Lock] = {}
+        self._ids: dict[str, str] = {}
+        self._output = OutputDesk(self._wire, self._engine_item)
+        self._stats = StatsDesk(self._wire)
+        self._meter = NodeMeter()
+
+    @classmethod
+    def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
+        """As the agent's program makes it: with the policy file of its own folder."""
+        return cls(host=docker_host, policy=load_policy(data_dir))
+
+    # ---------------------------------------------------------------------------------------------------------------- engine
+
+    async def _negotiate(self) -> dict[str, Any]:
+        self._wire.version = ""
+        found: dict[str, Any] = await self._call("GET", "/version", timeout=5)
+        theirs = tuple(int(part) for part in str(found.get("ApiVersion", "0.0")).split(".")[:2])
+        if theirs < MINIMUM_API:
+            raise RuntimeFailure(
+                "unsupported", f"The engine speaks API {found.get('ApiVersion')}; at least {MINIMUM_API[0]}.{MINIMUM_API[1]} is needed."
+            )
+        version = ".".join(map(str, min(theirs, NEWEST_API)))
+        self._wire.version = self._lifecycle.version = version
+        return found
+
+    async def open(self, *, instance: str) -> None:
+        raise_file_limit()
+        await self.info()
+        self._instance = self._surroundings.instance = instance
+        self._ids.clear()
+
+    async def close(self) -> None:
+        await self._stats.close()
+        self._lifecycle.close()
+
+    async def info(self) -> EngineInfo:
+        version = await self._negotiate()
+        found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
+        self._facts = options.EngineFacts(
+            cpus=int(found.get("NCPU") or 1),
+            memory_bytes=int(found.get("MemTotal") or 0),
+            swap_limit=bool(found.get("SwapLimit", True)),
+            io_weight=bool(found.get("BlkioWeight", False)),
+        )
+        return EngineInfo(
+            kind="docker",
+            version=str(version.get("Version", "")),
+            api_version=str(version.get("ApiVersion", "")),
+            cgroup_version=str(found.get("CgroupVersion", "")),
+            storage_root=str(found.get("DockerRootDir", "")),
+            warnings=tuple(map(str, found.get("Warnings") or ())),
+        )
+
+    async def _call(
+        self, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None, timeout: float = 0, verb: str = ""
+    ) -> Any:
+        try:
+            return await self._wire.call(method, path, query=query, body=body, timeout=timeout or self._quick)
+        except EngineStatus as error:
+            raise errors.of(error, verb=verb) from error
+
+    # ---------------------------------------------------------------------------------------------------------------- images
+
+    async def has_image(self, image: str) -> bool:
+        return await images.has(self._wire, image, timeout=self._quick)
+
+    async def pull(
+        self, image: str, *, auth: RegistryAuth | None = None, progress: ProgressCallback | None = None, timeout_seconds: float = 900
+    ) -> None:
+        await images.pull(self._wire, image, auth=auth, progress=progress, timeout_seconds=timeout_seconds)
+
+    # ------------------------------------------------------------------------------------------------------------- containers
+
+    def _mine(self, container_id: str = "") -> dict[str, Any]:
+        if not self._instance:
+            raise RuntimeFailure("internal", "The runtime was not opened.")
+        wanted = [f"{LABEL_INSTANCE}={self._instance}"]
+        wanted.append(f"{LABEL_CONTAINER}={container_id}" if container_id else LABEL_CONTAINER)
+        return {"all": "1", "filters": json.dumps({"label": wanted})}
+
+    async def _summaries(self, container_id: str = "") -> list[dict[str, Any]]:
+        found = await self._call("GET", "/containers/json", query=self._mine(container_id))
+        if not isinstance(found, list):
+            raise RuntimeFailure("engine_error", "The engine's listing can't be read.", retryable=True)
+        return found
+
+    async def _find(self, container_id: str) -> str | None:
+        """The engine's id of our container: found by label, because names can be changed and refs are the engine's (R04, R15)."""
+        known = self._ids.get(container_id)
+        if known:
+            return known
+        found = await self._summaries(container_id)
+        if not found:
+            return None
+        # Two with our labels can only be somebody's copy of them: the first one made is ours.
+        self._ids[container_id] = min(found, key=lambda item: (item.get("Created", 0), item["Id"]))["Id"]
+        return self._ids[container_id]
+
+    async def _engine_item(self, container_id: str) -> dict[str, Any] | None:
+        """`GET /containers/{ref}/json`, or None if there is none."""
+        for _ in range(2):
+            ref = await self._find(container_id)
+            if ref is None:
+                return None
+            try:
+                item: dict[str, Any] = await self._call("GET", f"/containers/{ref}/json", verb="inspect")
+            except RuntimeFailure as failure:
+                if failure.code != "no_such_container":
+                    raise
+                self._ids.pop(container_id, None)  # removed behind our back, and maybe made again
+                continue
+            return item
+        return None
+
+    async def _need(self, container_id: str) -> str:
+        item = await self._engine_item(container_id)
+        if item is None:
+            raise RuntimeFailure("no_such_container", "The container is not on this node.")
+        return str(item["Id"])
+
+    async def inspect(self, container_id: str) -> ContainerReport | None:
+        item = await self._engine_item(container_id)
+        return reports.from_inspect(item) if item is not None else None
+
+    async def _report(self, container_id: str) -> ContainerReport:
+        return await self.inspect(container_id) or ContainerReport(container_id=container_id, state="removed")
+
+    async def list_owned(self) -> list[ContainerReport]:
+        first: dict[str, dict[str, Any]] = {}
+        for item in sorted(await self._summaries(), key=lambda item: (item.get("Created", 0), item["Id"])):
+            first.setdefault(item["Labels"][LABEL_CONTAINER], item)
+        self._ids = {container_id: item["Id"] for container_id, item in first.items()}
+        return [reports.from_summary(item) for item in first.values()]
+
+    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
+        body = options.build(
+            spec,
+            instance=self._instance,
+            epoch=epoch,
+            operation_id=operation_id,
+            policy=self._policy,
+            defaults=self._defaults,
+            facts=self._facts,
+        )
+        async with self._making.setdefault(spec.container_id, asyncio.Lock()):
+            there = await self.inspect(spec.container_id)
+            if there is not None:
+                return there
+            if spec.network_mode == "bridge":
+                await self._surroundings.ensure_network()
+            if any(mount.kind == "data" for mount in spec.mounts):
+                await self._surroundings.ensure_volume(spec.container_id)
+            name = options.engine_name(spec)
+            try:
+                await self._lifecycle.run("create", lambda api: api.create_container_from_config(body, name=name), timeout=self._slow)
+            except RuntimeFailure as failure:
+                # The engine may have made it although its answer was lost: then it is there under our label.
+                if failure.code not in ("timeout", "engine_down", "name_taken"):
+                    raise
+                found = None
+                with contextlib.suppress(RuntimeFailure):
+                    found = await self.inspect(spec.container_id)
+                if found is None:
+                    raise failure from None
+                return found
+            return await self._report(spec.container_id)
+
+    async def start(self, container_id: str) -> ContainerReport:
+        ref = await self._need(container_id)
+        try:
+            await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
+        except RuntimeFailure as failure:
+            if "network lormas not found" not in failure.detail.lower():
+                raise
+            self._surroundings.network_ready = False  # somebody removed it
+            await self._surroundings.ensure_network()
+            await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
+        return await self._report(container_id)
+
+    async def stop(self, container_id: str, stop: StopSpec) -> ContainerReport:
+        item = await self._engine_item(container_id)
+        if item is None:
+            return await self._report(container_id)
+        state = item["State"]
+        if not state.get("Running"):
+            return reports.from_inspect(item)
+        ref = str(item["Id"])
+        if state.get("Paused"):
+            # A frozen process takes no signal: thaw it, or the grace is always spent in vain.
+            await self._lifecycle.run("unpause", lambda api: api.unpause(ref), timeout=self._quick)
+        grace = max(0.0, min(stop.grace_seconds, self._defaults.stop_grace_seconds_max))
+        try:
+            if stop.command:
+                try:
+                    await self.write_stdin(container_id, stop.command.encode() + b"\n")
+                except RuntimeFailure as failure:
+                    if failure.code != "unsupported":
+                        raise
+                    await self._signal(ref, "SIGTERM")
+            else:
+                await self._signal(ref, stop.signal or "SIGTERM")
+        except RuntimeFailure as failure:
+            if failure.code not in ("not_running", "no_such_container", "engine_error", "timeout"):
+                raise
+        if not await self._ended(ref, seconds=grace):
+            return await self.kill(container_id)
+        return await self._report(container_id)
+
+    async def _signal(self, ref: str, signal: str) -> None:
+        await self._lifecycle.run("kill", lambda api: api.kill(ref, signal), timeout=self._quick)
+
+    async def _ended(self, ref: str, *, seconds: float) -> bool:
+        """Wait for its end without holding a thread. The engine is asked anew at least every minute."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
+            left = until - loop.time()
+            try:
+                await self._call("POST", f"/containers/{ref}/wait", query={"condition": "not-running"}, timeout=max(0.05, min(left, 60)), verb="wait")
+                return True
+            except RuntimeFailure as failure:
+                if failure.code == "no_such_container":
+                    return True
+                if failure.code != "timeout":
+                    raise
+                if loop.time() >= until:
+                    return False
+
+    async def kill(self, container_id: str, signal: str = "SIGKILL") -> ContainerReport:
+        ref = await self._find(container_id)
+        if ref is not None:
+            try:
+                await self._signal(ref, signal)
+            except RuntimeFailure as failure:
+                if failure.code not in ("not_running", "no_such_container"):
+                    raise
+            if signal.upper().removeprefix("SIG") in ("KILL", "9") and not await self._ended(ref, seconds=self._quick):
+                raise RuntimeFailure("timeout", "The container did not end after SIGKILL.", retryable=True)
+        return await self._report(container_id)
+
+    async def pause(self, container_id: str) -> ContainerReport:
+        ref = await self._need(container_id)
+        try:
+            await self._lifecycle.run("pause", lambda api: api.pause(ref), timeout=self._quick)
+        except RuntimeFailure as failure:
+            if "already paused" not in failure.detail:
+                raise
+        return await self._report(container_id)
+
+    async def unpause(self, container_id: str) -> ContainerReport:
+        ref = await self._need(container_id)
+        try:
+            await self._lifecycle.run("unpause", lambda api: api.unpause(ref), timeout=self._quick)
+        except RuntimeFailure as failure:
+            if "is not paused" not in failure.detail:
+                raise
+        return await self._report(container_id)
+
+    async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
+        ref = await self._find(container_id)
+        if ref is not None:
+            try:
+                # v=True takes only the anonymous volumes of the image; ours has a name.
+                await self._lifecycle.run("remove", lambda api: api.remove_container(ref, v=True, force=True), timeout=self._slow)
+            except RuntimeFailure as failure:
+                if failure.code == "engine_error" and "already in progress" in failure.detail:
+                    await self._gone(container_id)
+                elif failure.code != "no_such_container":
+                    raise
+            self._ids.pop(container_id, None)
+            self._stats.forget(container_id)
+            self._output.forget(container_id)
+        if not keep_data:
+            await self._surroundings.remove_volume(container_id)
+
+    async def _gone(self, container_id: str) -> None:
+        for _ in range(int(self._slow / 0.1)):
+            if not await self._summaries(container_id):
+                return
+            await asyncio.sleep(0.1)
+        raise RuntimeFailure("timeout", "The engine did not finish removing the container.", retryable=True)
+
+    # ---------------------------------------------------------------------------------------------------------------- streams
+
+    async def output(self, container_id: str, resume: ResumePoint) -> OutputReader:
+        return await self._output.reader(container_id, resume)
+
+    async def write_stdin(self, container_id: str, data: bytes) -> None:
+        item = await self._engine_item(container_id)
+        if item is None:
+            raise RuntimeFailure("no_such_container", "The container is not on this node.")
+        if not item["State"].get("Running"):
+            raise RuntimeFailure("not_running", "The container does not run.")
+        if not item["Config"].get("OpenStdin"):
+            raise RuntimeFailure("unsupported", "The container was made without a standard input.")
+        await terminal.write_stdin(self._wire, str(item["Id"]), data, timeout=self._quick)
+
+    async def stats(self, container_ids: list[str]) -> list[ContainerStats]:
+        found = await self._summaries()
+        running = {item["Labels"][LABEL_CONTAINER]: item for item in found if item.get("State") in ("running", "paused")}
+        wanted = {container_id: str(running[container_id]["Id"]) for container_id in container_ids if container_id in running}
+        return await self._stats.sample(wanted)
+
+    async def node_usage(self) -> NodeUsage:
+        usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._summaries())
+        return NodeUsage(
+            cpu_percent=usage.cpu_percent,
+            memory_used_bytes=usage.memory_used_bytes,
+            storage_used_bytes=usage.storage_used_bytes,
+            load_1m=usage.load_1m,
+            containers_running=sum(1 for item in found if item.get("State") == "running"),
+        )
+
+    async def exec(
+        self,
+        container_id: str,
+        argv: list[str],
+        *,
+        env: dict[str, str] | None = None,
+        working_dir: str = "",
+        user: str = "",
+        tty: bool = False,
+        columns: int = 80,
+        rows: int = 24,
+    ) -> ExecSession:
+        item = await self._engine_item(container_id)
+        if item is None:
+            raise RuntimeFailure("no_such_container", "The container is not on this node.")
+        if not item["State"].get("Running"):
+            raise RuntimeFailure("not_running", "The container does not run.")
+        return await terminal.start_exec(
+            self._wire,
+            self._lifecycle,
+            str(item["Id"]),
+            argv,
+            env=env or {},
+            working_dir=working_dir,
+            user=user,
+            tty=tty,
+            columns=columns,
+            rows=rows,
+            timeout=self._quick,
+        )
+
+    def events(self, *, since_unix: float = 0) -> AsyncIterator[RuntimeEvent]:
+        return events.follow(self._wire, instance=self._instance, since_unix=since_unix)

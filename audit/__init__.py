@@ -1,0 +1,1 @@
+"""The journal: one append-only row per fact."""

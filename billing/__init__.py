@@ -1,0 +1,1 @@
+"""Catalog, subscriptions, usage, ledger (planned)."""

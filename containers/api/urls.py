@@ -1,0 +1,28 @@
+"""Addresses of the containers API (both trailing-slash spellings work, see `lormas.urls`); `/api/logs/…` is an alias of the same views."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from containers.api import views
+
+urlpatterns = [
+    path("containers", views.ContainerList.as_view(), name="containers-list"),
+    path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
+    path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),
+    re_path(
+        r"^containers/(?P<container_id>[0-9a-f-]{36})/(?P<action>start|stop|restart|kill|pause|unpause)$",
+        views.ContainerPower.as_view(),
+        name="containers-power",
+    ),
+    path("containers/<uuid:container_id>/logs", views.ContainerLogs.as_view(), name="containers-logs"),
+    path("containers/<uuid:container_id>/logs/download", views.ContainerLogsDownload.as_view(), name="containers-logs-download"),
+    path("containers/<uuid:container_id>/logs/stream", views.ContainerLogsStream.as_view(), name="containers-logs-stream"),
+    path("containers/<uuid:container_id>/stats", views.ContainerStats.as_view(), name="containers-stats"),
+    path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
+    path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
+    path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
+    path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
+    path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
+    path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),
+]

@@ -1,0 +1,316 @@
+"""Doors of the containers API: parse, ask access, call one service, render."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.access import require
+from accounts.models import User
+from agent.protocol.commands import ExecRun, LogsQuery
+from audit.services import Actor, record
+from containers import access, logs, services, stats
+from containers.api.filters import ContainerFilter
+from containers.api.serializers import (
+    ChangedContainerSerializer,
+    CommandLineSerializer,
+    ContainerChangeSerializer,
+    ContainerSerializer,
+    CreatedContainerSerializer,
+    ExecResultSerializer,
+    ExecSerializer,
+    LogEntryAnswerSerializer,
+    LogEntrySerializer,
+    LogsFollowSerializer,
+    LogsQuerySerializer,
+    LogsSerializer,
+    NewContainerSerializer,
+    PowerSerializer,
+    StatsHistorySerializer,
+    StatsSampleSerializer,
+    resolve_new,
+)
+from containers.models import Container
+from containers.services.power import ACTIONS, CAPABILITY
+from containers.services.publish import target
+from lormas.common import clock
+from lormas.common.errors import NotFound
+from nodes.api.operations import OperationAnswerSerializer, operation_response, wait_seconds
+
+WAIT = OpenApiParameter("wait", float, description="Seconds (at most 60) to wait for the operation's end before answering.")
+OPERATION = {202: OperationAnswerSerializer, 200: OperationAnswerSerializer}
+ASKS_NODE = (409, 422, 503, 504)
+"""What any question to a node can end in, beside its answer."""
+
+
+def actor_of(request: Request) -> Actor:
+    """The signed-in person as the journal sees them."""
+    return cast(User, request.user).as_actor()
+
+
+def checked(serializer_class: Any, data: Any) -> dict[str, Any]:
+    """The validated body, or 400."""
+    serializer = serializer_class(data=data)
+    serializer.is_valid(raise_exception=True)
+    validated: dict[str, Any] = serializer.validated_data
+    return validated
+
+
+class ContainerList(ListAPIView):  # type: ignore[type-arg]
+    """All containers you may see; create one."""
+
+    problem_statuses = (404, 503)
+    serializer_class = ContainerSerializer
+    ordering_fields = {"name": "name", "created_at": "created_at", "status": "status", "updated_at": "updated_at"}
+    ORDERINGS = {f"{sign}{name}" for name in ordering_fields for sign in ("", "-")}
+
+    def get_queryset(self) -> Any:
+        if getattr(self, "swagger_fake_view", False):
+            return Container.objects.none()
+        found = access.visible_containers(self.request.user, trash=self.request.query_params.get("trash") == "true").for_list()
+        filtered = ContainerFilter(self.request.query_params, queryset=found)
+        if not filtered.is_valid():
+            raise ValidationError(filtered.errors)
+        ordering = self.request.query_params.get("ordering", "-created_at")
+        if ordering not in self.ORDERINGS:
+            raise ValidationError({"ordering": [f"One of {', '.join(sorted(self.ORDERINGS))}."]})
+        return filtered.qs.order_by(ordering, "id")
+
+    @extend_schema(
+        parameters=[OpenApiParameter(name, str) for name in ("node", "cluster", "status", "owner", "egg", "label", "search", "ordering")]
+        + [OpenApiParameter("trash", bool, description="List the trash instead.")],
+        responses={200: ContainerSerializer(many=True)},
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        require(request.user, "containers.view")
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(request=NewContainerSerializer, responses={201: CreatedContainerSerializer, **OPERATION}, parameters=[WAIT])
+    def post(self, request: Request) -> Response:
+        require(request.user, "containers.create")
+        wait_seconds(request)
+        data = resolve_new(request.user, checked(NewContainerSerializer, request.data))
+        container, operation = services.create_container(user=request.user, actor=actor_of(request), data=data)
+        answer = operation_response(request, operation)
+        fresh = access.visible_containers(request.user).for_list().filter(pk=container.pk).first()
+        if fresh is None:  # it failed for good while we waited: the operation says why, and nothing was left behind
+            return answer
+        body = {**ContainerSerializer(fresh).data, "operation": answer.data["operation"]}
+        return Response(
+            body, status=status.HTTP_201_CREATED, headers={"Location": f"/api/containers/{container.pk}", "X-Operation": str(operation.pk)}
+        )
+
+
+class ContainerDetail(APIView):
+    """One container."""
+
+    problem_statuses = (423, 503)
+
+    @extend_schema(responses={200: ContainerSerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
+
+    @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
+    def patch(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.edit")
+        changes = checked(ContainerChangeSerializer, request.data)
+        container, needs_restart = services.update_container(container, user=request.user, actor=actor_of(request), changes=changes)
+        return Response({**ContainerSerializer(container).data, "needs_restart": needs_restart})
+
+    @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
+    def put(self, request: Request, container_id: str) -> Response:
+        return self.patch(request, container_id)
+
+    @extend_schema(responses=OPERATION, parameters=[WAIT, OpenApiParameter("force", bool, description="Skip the trash: data and logs go at once.")])
+    def delete(self, request: Request, container_id: str) -> Response:
+        wait_seconds(request)
+        force = request.query_params.get("force", "").lower() in ("true", "1")
+        try:
+            container = access.get_container(request.user, container_id, "containers.delete")
+        except NotFound:
+            container = access.get_container(request.user, container_id, "containers.delete", trash=True)
+            force = True
+        operation = services.delete_container(container, user=request.user, actor=actor_of(request), force=force)
+        return operation_response(request, operation)
+
+
+class ContainerRestore(APIView):
+    """Out of the trash."""
+
+    @extend_schema(request=None, responses={200: ContainerSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.delete", trash=True)
+        return Response(ContainerSerializer(services.restore_container(container, actor=actor_of(request))).data)
+
+
+class ContainerPower(APIView):
+    """start, stop, restart, kill, pause, unpause."""
+
+    problem_statuses = (423, 503)
+
+    @extend_schema(
+        request=PowerSerializer,
+        responses=OPERATION,
+        parameters=[WAIT, OpenApiParameter("action", str, OpenApiParameter.PATH, enum=list(ACTIONS))],
+    )
+    def post(self, request: Request, container_id: str, action: str) -> Response:
+        container = access.get_container(request.user, container_id, CAPABILITY[action])
+        wait_seconds(request)
+        body = checked(PowerSerializer, request.data or {})
+        operation = services.act(container, action, user=request.user, actor=actor_of(request), timeout_seconds=body.get("timeout_seconds"))
+        return operation_response(request, operation)
+
+
+class ContainerLogs(APIView):
+    """Read, add to, and clear the log."""
+
+    problem_statuses = ASKS_NODE
+
+    @extend_schema(parameters=[LogsQuerySerializer], responses={200: LogsSerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.logs")
+        asked = checked(LogsQuerySerializer, request.query_params.dict())
+        query = LogsQuery(
+            streams=[asked["stream"]] if asked.get("stream") else [],
+            tail=asked.get("tail", 0) if set(asked) & {"after", "before", "since", "until"} else asked.get("tail", 200),
+            after=asked.get("after", -1),
+            before=asked.get("before", -1),
+            since=clock.rfc3339(asked.get("since")) or "",
+            until=clock.rfc3339(asked.get("until")) or "",
+            search=asked.get("search", ""),
+            limit=asked.get("limit", min(max(asked.get("tail", 1000), 1), 1000)),
+        )
+        page = logs.read(container, query)
+        lines = [{"seq": seq, "time": time, "stream": stream, "text": text} for seq, time, stream, text in page.get("lines", [])]
+        return Response(
+            {
+                "lines": lines,
+                "first_seq": page.get("first_seq", 0),
+                "last_seq": page.get("last_seq", 0),
+                "more": page.get("more", False),
+                "gaps": page.get("gaps", []),
+            }
+        )
+
+    @extend_schema(request=LogEntrySerializer, responses={201: LogEntryAnswerSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.console")
+        body = checked(LogEntrySerializer, request.data)
+        return Response(logs.append(container, text=body["message"], level=body["level"], actor=actor_of(request)), status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.edit")
+        logs.clear(container, actor=actor_of(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ContainerLogsDownload(APIView):
+    """The whole log as text."""
+
+    problem_statuses = ASKS_NODE
+
+    @extend_schema(responses={(200, "text/plain"): str}, parameters=[OpenApiParameter("stream", str)])
+    def get(self, request: Request, container_id: str) -> StreamingHttpResponse:
+        container = access.get_container(request.user, container_id, "containers.logs")
+        stream = request.query_params.get("stream")
+        if stream and stream not in ("application", "error", "startup", "events"):
+            raise ValidationError({"stream": ["application, error, startup or events."]})
+        pages = logs.download(container, streams=[stream] if stream else [])
+        first = next(pages)  # a node that is away answers 503 here, not half a file
+
+        def body() -> Any:
+            yield first
+            yield from pages
+
+        response = StreamingHttpResponse(body(), content_type="text/plain; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="{container.pk}.log"'
+        response["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+class ContainerLogsStream(APIView):
+    """How to follow the log live."""
+
+    @extend_schema(responses={200: LogsFollowSerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.logs")
+        scheme = "wss" if request.is_secure() else "ws"
+        return Response(
+            {
+                "url": f"{scheme}://{request.get_host()}/ws",
+                "message": {"type": "subscribe_logs", "container_id": str(container.pk), "after": container.last_log_seq},
+            }
+        )
+
+
+class ContainerStats(APIView):
+    """The last sample."""
+
+    @extend_schema(responses={200: StatsSampleSerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        return Response(access.get_container(request.user, container_id).stats)
+
+
+class ContainerStatsHistory(APIView):
+    """`?range=1h|24h|7d`."""
+
+    @extend_schema(parameters=[OpenApiParameter("range", str, enum=list(stats.RANGES))], responses={200: StatsHistorySerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id)
+        span = request.query_params.get("range", "1h")
+        if span not in stats.RANGES:
+            raise ValidationError({"range": [f"One of {', '.join(stats.RANGES)}."]})
+        return Response({"range": span, "points": stats.history(container.pk, span)})
+
+
+class ContainerExec(APIView):
+    """One command inside the container, to its end."""
+
+    problem_statuses = ASKS_NODE
+
+    @extend_schema(request=ExecSerializer, responses={200: ExecResultSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.exec")
+        body = checked(ExecSerializer, request.data)
+        record(
+            "containers.exec",
+            actor=actor_of(request),
+            target=target(container),
+            after={"command": body["command"], "working_dir": body["working_dir"]},
+        )
+        done = logs.ask(
+            container,
+            "exec.run",
+            ExecRun(
+                argv=body["command"],
+                env=body.get("env", {}),
+                working_dir=body["working_dir"],
+                stdin=body["stdin"],
+                timeout_seconds=body["timeout_seconds"],
+            ),
+            timeout_seconds=body["timeout_seconds"] + 5,
+        )
+        return Response(msgspec.to_builtins(done))
+
+
+class ContainerCommand(APIView):
+    """A line for the main process's console."""
+
+    problem_statuses = ASKS_NODE
+
+    @extend_schema(request=CommandLineSerializer, responses={204: None})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.console")
+        body = checked(CommandLineSerializer, request.data)
+        logs.write_stdin(container, text=body["command"], actor=actor_of(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)

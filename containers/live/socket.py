@@ -1,0 +1,358 @@
+"""The client socket `/ws` (SURFACE section 6): decode, ask access, call, answer. Its own receive loop: no thread hop per message.
+
+Close codes: 4401 not signed in, 4403 lost access, 4408 idle or too slow, 4429 too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from channels.db import database_sync_to_async
+
+from accounts import keys
+from accounts.access import has
+from accounts.models import AuthSession, User
+from accounts.tokens import user_for_access_token
+from containers import access
+from containers.live.handlers import HANDLERS, Refusal
+from containers.live.outbox import Outbox, TooSlow
+from lormas.common import clock, live
+from lormas.common.addresses import address_of
+from lormas.common.errors import NotSignedIn, Problem, TooMany
+from lormas.common.origin import origin_allowed
+
+log = structlog.get_logger(__name__)
+
+MAX_FRAME_BYTES = 64 * 1024
+AUTHENTICATE_SECONDS = 10.0
+RECHECK_SECONDS = 5.0
+MAX_SOCKETS_PER_USER = 20
+MAX_TASKS = 64
+BURST_MESSAGES = 200
+MESSAGES_PER_SECOND = 40.0
+MAX_ERRORS = 20
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_sockets: dict[str, int] = {}
+
+
+class Close(Exception):
+    """End the socket with this code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class ClientSocket:
+    """One browser or script. `tasks` are its subscriptions, by key."""
+
+    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.user: Any = None
+        self.session_id: str | None = None
+        self.current: str | None = None
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.topics: set[str] = set()
+        self.outbox = Outbox(send)
+        self._budget = float(BURST_MESSAGES)
+        self._refilled = time.monotonic()
+        self._errors = 0
+        self._checked = 0.0
+        self._failure: Close | None = None
+        self._failed = asyncio.Event()
+
+    # ---- life
+
+    async def run(self) -> None:
+        first = await self._receive()
+        if first["type"] != "websocket.connect":
+            return
+        if not origin_allowed(self.scope):
+            await self._send({"type": "websocket.close", "code": 4403})
+            return
+        try:
+            await self._sign_in_by_scope()
+        except (NotSignedIn, TooMany) as refusal:
+            await self._send({"type": "websocket.accept"})
+            code = 4429 if isinstance(refusal, TooMany) else 4401
+            await self._send({"type": "websocket.close", "code": code, "reason": "not signed in"})
+            return
+        await self._send({"type": "websocket.accept"})
+        counted = False
+        watch = asyncio.create_task(self._recheck())
+        try:
+            if self.user is None:
+                await self._authenticate()
+            counted = self._count(1)
+            await self.answer({"type": "authenticated", "user": {"id": str(self.user.pk), "email": self.user.email, "name": self.user.label}})
+            await self._loop()
+        except Close as end:
+            with contextlib.suppress(Exception):
+                await self._send({"type": "websocket.close", "code": end.code, "reason": end.reason[:120]})
+        except TooSlow:
+            with contextlib.suppress(Exception):
+                await self._send({"type": "websocket.close", "code": 4408, "reason": "too slow"})
+        finally:
+            watch.cancel()
+            if counted:
+                self._count(-1)
+            for task in self.tasks.values():
+                task.cancel()
+            await asyncio.gather(watch, *self.tasks.values(), return_exceptions=True)
+
+    def _count(self, step: int) -> bool:
+        key = str(self.user.pk)
+        now = _sockets.get(key, 0) + step
+        if now > MAX_SOCKETS_PER_USER:
+            raise Close(4429, "too many sockets")
+        if now <= 0:
+            _sockets.pop(key, None)
+        else:
+            _sockets[key] = now
+        return True
+
+    async def _next_message(self, timeout_seconds: float | None = None) -> dict[str, Any]:
+        """The next frame, or the failure of a background task, whichever is first."""
+        receive = asyncio.ensure_future(self._receive())
+        failed = asyncio.ensure_future(self._failed.wait())
+        try:
+            done, _ = await asyncio.wait({receive, failed}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed.cancel()
+            if not receive.done():
+                receive.cancel()
+        if self._failure is not None:
+            raise self._failure
+        if receive not in done:
+            raise Close(4401 if self.user is None else 4408, "idle")
+        return receive.result()
+
+    async def _loop(self) -> None:
+        while True:
+            event = await self._next_message()
+            if event["type"] == "websocket.disconnect":
+                return
+            self._spend()
+            message = self._decode(event)
+            if message is None:
+                await self._oops("bad_frame", "A frame is one JSON object with a text field `type`.", None)
+                continue
+            await self._handle(message)
+
+    def _spend(self) -> None:
+        now = time.monotonic()
+        self._budget = min(BURST_MESSAGES, self._budget + (now - self._refilled) * MESSAGES_PER_SECOND)
+        self._refilled = now
+        self._budget -= 1
+        if self._budget < 0:
+            raise Close(4429, "too many messages")
+
+    @staticmethod
+    def _decode(event: dict[str, Any]) -> dict[str, Any] | None:
+        text = event.get("text") or ""
+        if not text or len(text) > MAX_FRAME_BYTES:
+            return None
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            return None
+        payload = message.pop("payload", None)
+        return {**payload, **message} if isinstance(payload, dict) else message
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        if message["type"] == "pong":
+            self.outbox.confirm(message.get("reply_to"))
+            return
+        reply_to = message.get("id")
+        handler = HANDLERS.get(message["type"])
+        if handler is None:
+            await self._oops("unknown_type", f"There is no message type {message['type'][:64]!r}.", reply_to)
+            return
+        try:
+            await handler(self, message)
+        except Problem as problem:
+            await self._oops(problem.code, problem.detail, reply_to, count=False)
+        except Refusal as refusal:
+            await self._oops(refusal.code, refusal.detail, reply_to)
+
+    async def _oops(self, code: str, detail: str, reply_to: Any, *, count: bool = True) -> None:
+        await self.answer({"type": "error", "code": code, "message": detail}, reply_to=reply_to)
+        if count:
+            self._errors += 1
+            if self._errors >= MAX_ERRORS:
+                raise Close(1008, "too many errors")
+
+    # ---- for handlers
+
+    async def answer(self, message: dict[str, Any], *, reply_to: Any = None) -> None:
+        """One frame; `reply_to` is carried back if the message had an `id`."""
+        if reply_to is not None:
+            message = {**message, "reply_to": reply_to}
+        await self.outbox.send(json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str))
+
+    def start(self, key: str, work: Awaitable[None]) -> None:
+        """Run a subscription; a second one under the same key replaces the first."""
+        old = self.tasks.pop(key, None)
+        if old is not None:
+            old.cancel()
+        if len(self.tasks) >= MAX_TASKS:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise Refusal("too_many_subscriptions", f"At most {MAX_TASKS} subscriptions a socket.")
+
+        async def guarded() -> None:
+            try:
+                await work
+            except TooSlow:
+                self.fail(4408, "too slow")
+            except Problem as problem:
+                await self.answer({"type": "error", "code": problem.code, "message": problem.detail, "subscription": key})
+            except Exception:
+                log.exception("ws.subscription_failed", subscription=key)
+                self.fail(1011, "failed inside")  # the client comes back and resumes; a silent subscription would look like silence
+
+        self.tasks[key] = asyncio.create_task(guarded(), name=key)
+
+    def stop(self, key: str) -> None:
+        task = self.tasks.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the socket from a background task."""
+        self._failure = self._failure or Close(code, reason)
+        self._failed.set()
+
+    # ---- who it is
+
+    async def _sign_in_by_scope(self) -> None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
+        bearer = headers.get("authorization", "")
+        token = bearer[7:].strip() if bearer.lower().startswith("bearer ") else _query_token(self.scope)
+        if not bearer and keys.looks_like_key(token):
+            raise NotSignedIn("An API key does not belong in an address: send it as a header or a message.", code="token_invalid")
+        if token:
+            await self._sign_in(token)
+            return
+        user = self.scope.get("user")
+        if user is not None and user.is_authenticated and user.is_active:
+            self.user = await database_sync_to_async(_load)(user.pk)
+
+    async def _sign_in(self, token: str) -> None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
+        peer = str((self.scope.get("client") or [""])[0] or "")
+        address = address_of(peer, forwarded=headers.get("x-forwarded-for", ""))
+        user, session = await database_sync_to_async(user_for_access_token)(token, address=address)
+        self.user = user
+        self.session_id = str(session.pk) if session is not None else None
+        self._token = token
+
+    async def _authenticate(self) -> None:
+        event = await self._next_message(AUTHENTICATE_SECONDS)
+        message = self._decode(event) if event["type"] == "websocket.receive" else None
+        if message is None or message["type"] != "authenticate" or not isinstance(message.get("token"), str):
+            raise Close(4401, "not signed in")
+        try:
+            await self._sign_in(message["token"])
+        except NotSignedIn:
+            raise Close(4401, "the token is not valid") from None
+        except TooMany:
+            raise Close(4429, "too many wrong keys") from None
+
+    async def _recheck(self) -> None:
+        """Every few seconds: is this person still who they were, and may they still see what they watch? (D10, F04)"""
+        tap: live.Tap | None = None
+        try:
+            while True:
+                if tap is None and self.user is not None:
+                    tap = await live.hub().tap(f"user:{self.user.pk}", max_messages=8)
+                if tap is None:
+                    await asyncio.sleep(0.2)
+                else:
+                    await tap.get(self._patience())  # a sign-out elsewhere is told at once; the clock is for what is not
+                if self.user is not None and not await self._look():
+                    return
+        finally:
+            if tap is not None:
+                await tap.close()
+
+    def _patience(self) -> float:
+        """Seconds to the next look: sooner where a key ends before."""
+        key = getattr(self.user, "api_key", None)
+        if key is None or key.expires_at is None:
+            return RECHECK_SECONDS
+        left: float = (key.expires_at - clock.now()).total_seconds()
+        return min(RECHECK_SECONDS, max(0.05, left))
+
+    async def _look(self) -> bool:
+        """One look at the database; False: the socket is ending."""
+        try:
+            alive = await database_sync_to_async(self._still_good)()
+        except Exception:
+            log.warning("ws.recheck_failed", exc_info=True)
+            return True
+        if not alive:
+            self.fail(4401, "signed out")
+            return False
+        for key in [k for k in self.tasks if ":" in k]:
+            if not await database_sync_to_async(_sees)(self.user, key.partition(":")[2]):
+                self.stop(key)
+                await self.answer({"type": "error", "code": "lost_access", "message": "You can't see this container any more.", "subscription": key})
+        return True
+
+    def _still_good(self) -> bool:
+        if self.user.api_key is not None:
+            kept = keys.still_good(self.user)
+            self.user = kept or self.user
+            return kept is not None
+        token = getattr(self, "_token", None)
+        fresh = User.objects.select_related("role").filter(pk=self.user.pk, is_active=True).first()
+        if fresh is None or fresh.token_generation != self.user.token_generation:
+            return False
+        if token is not None:
+            if self.session_id and not AuthSession.objects.filter(pk=self.session_id, revoked_at__isnull=True).exists():
+                return False
+        else:
+            session = self.scope.get("session")
+            key = getattr(session, "session_key", None)
+            if session is None or key is None or not session.exists(key):
+                return False
+        self.user = fresh
+        return True
+
+
+def _load(user_id: Any) -> User:
+    return User.objects.select_related("role").get(pk=user_id)
+
+
+def _sees(user: Any, container_id: str) -> bool:
+    try:
+        return access.visible_containers(user).filter(pk=container_id).exists() and has(user, "containers.view")
+    except (ValueError, TypeError):
+        return False
+
+
+def _query_token(scope: dict[str, Any]) -> str:
+    from urllib.parse import parse_qs
+
+    values = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [])
+    return values[0] if values else ""
+
+
+async def client_socket(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """ASGI application of `/ws`."""
+    await ClientSocket(scope, receive, send).run()

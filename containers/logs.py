@@ -1,0 +1,79 @@
+"""Reading and writing the log that lives on a container's node. The panel stores no line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from agent.protocol.commands import LogsAppend, LogsQuery, StdinWrite
+from audit.services import Actor, record
+from containers.models import Container
+from containers.services.publish import target
+from lormas.common import clock, live
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, Refused
+
+DOWNLOAD_PAGE = 1000
+
+
+def ask(container: Container, kind: str, payload: msgspec.Struct | None = None, *, timeout_seconds: float = 10) -> dict[str, Any]:
+    """A question to the container's node; the live layer's errors become problems.
+
+    Raises:
+        NodeUnavailable (says since when), NodeSilent, Conflict `not_running`, Refused with the node's own code.
+    """
+    node = container.node
+    if node is None:
+        raise NodeUnavailable("This container has no node yet.")
+    try:
+        return live.ask_node(
+            node.pk, kind, container_id=str(container.pk), payload=msgspec.to_builtins(payload) if payload else {}, timeout_seconds=timeout_seconds
+        )
+    except live.NodeOffline:
+        since = node.last_heartbeat or node.status_since
+        raise NodeUnavailable(
+            f"Node {node.name} is not connected; last heard of {since:%Y-%m-%d %H:%M:%S} UTC.",
+            extra={"node": str(node.pk), "since": clock.rfc3339(since)},
+        ) from None
+    except live.NodeTimeout:
+        raise NodeSilent(f"Node {node.name} did not answer within {timeout_seconds:g} s.") from None
+    except live.NodeRefused as error:
+        if error.code in ("not_running", "no_such_container"):
+            raise Conflict(error.detail, code=error.code, extra={"state": container.status}) from None
+        raise Refused(error.detail, code=error.code) from None
+
+
+def read(container: Container, query: LogsQuery) -> dict[str, Any]:
+    """`{"lines", "first_seq", "last_seq", "more", "gaps"}`, see `agent.protocol.commands.LogsQuery`."""
+    return ask(container, "logs.read", query)
+
+
+def append(container: Container, *, text: str, level: str, actor: Actor) -> dict[str, Any]:
+    """An entry by hand: `[LEVEL] text (name)` in the events stream."""
+    who = f" ({actor.label})" if actor.label else ""
+    return ask(container, "logs.append", LogsAppend(text=f"[{level.upper()}] {text}{who}", stream="events"))
+
+
+def clear(container: Container, *, actor: Actor) -> None:
+    """Forget all lines; numbers go on where they were."""
+    ask(container, "logs.clear")
+    record("containers.logs_cleared", actor=actor, target=target(container))
+
+
+def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
+    """A line for the main process."""
+    ask(container, "container.stdin", StdinWrite(text=text))
+    record("containers.console", actor=actor, target=target(container), message=text[:500])
+
+
+def download(container: Container, *, streams: list[str]) -> Iterator[bytes]:
+    """The whole log as text, oldest first: `time stream text` lines, page by page."""
+    after = -1
+    while True:
+        page = read(container, msgspec.convert({"streams": streams, "after": max(after, 0), "limit": DOWNLOAD_PAGE}, LogsQuery))
+        lines = page.get("lines", [])
+        yield "".join(f"{time} {stream:<11} {text}\n" for _, time, stream, text in lines).encode()
+        if not page.get("more") or not lines:
+            return
+        after = lines[-1][0]

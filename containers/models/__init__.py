@@ -1,0 +1,5 @@
+from containers.models.container import Container
+from containers.models.port import Port
+from containers.models.sample import StatsMinute, StatsSample
+
+__all__ = ["Container", "Port", "StatsMinute", "StatsSample"]

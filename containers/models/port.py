@@ -1,0 +1,26 @@
+"""Published ports: promised in the schema, so that none is given twice."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from containers.models.container import Container
+from nodes.models import Node
+
+
+class Port(models.Model):
+    """One host port of a node, held by a container from create to delete."""
+
+    container = models.ForeignKey(Container, on_delete=models.CASCADE, related_name="ports")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="ports")
+    container_port = models.PositiveIntegerField()
+    host_port = models.PositiveIntegerField()
+    protocol = models.CharField(max_length=3, default="tcp", choices=[("tcp", "TCP"), ("udp", "UDP")])
+    is_primary = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-is_primary", "id"]
+        constraints = [models.UniqueConstraint(fields=["node", "protocol", "host_port"], name="host_port_held_once")]
+
+    def __str__(self) -> str:
+        return f"{self.host_port}->{self.container_port}/{self.protocol}"

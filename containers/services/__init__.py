@@ -1,0 +1,17 @@
+"""Writes: one act, one function; HTML, API, sockets, tasks and commands all call these."""
+
+from containers.services.create import NewContainer, PortWish, create_container
+from containers.services.edit import update_container
+from containers.services.power import act
+from containers.services.remove import delete_container, purge_container, restore_container
+
+__all__ = [
+    "NewContainer",
+    "PortWish",
+    "act",
+    "create_container",
+    "delete_container",
+    "purge_container",
+    "restore_container",
+    "update_container",
+]

@@ -1,0 +1,268 @@
+"""Taking in what nodes see: newer facts only, from the container's own node only, and settling what our commands did."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+
+from agent.protocol.messages import ContainerReport
+from audit.services import Actor, record
+from containers.models import Container
+from containers.services import power, remove
+from containers.services.publish import announce, target
+from containers.states import PASSING, Desired, Status, derive
+from lormas.common import clock, jobs
+from nodes import operations
+from nodes.models import Command, Node
+from nodes.states import CommandState, OperationStatus
+
+log = structlog.get_logger(__name__)
+
+HASTE_SECONDS = 2
+NOTHING_MADE = frozenset(
+    {"no_such_image", "pull_failed", "invalid_spec", "port_taken", "name_taken", "policy_denied", "disk_full", "unsupported", "bad_payload"}
+)
+"""Failures of create after which the node holds nothing: the row goes too, the operation says why."""
+
+
+def _times(report: ContainerReport) -> list[tuple[str, str]]:
+    """Listings say no times: what an inspection said before stays."""
+    return [(name, text) for name, text in (("started_at", report.started_at), ("finished_at", report.finished_at)) if text]
+
+
+def observe(node_id: UUID, report: ContainerReport) -> bool:
+    """Store one report. False: it was old, or not about a container of this node (D04), and changed nothing."""
+    try:
+        key = UUID(report.container_id)
+    except ValueError:
+        return False
+    with transaction.atomic():
+        newer = Container.objects.filter(pk=key, node_id=node_id, epoch=report.epoch, observed_seq__lt=report.seq)
+        taken = newer.update(
+            observed=report.state,
+            observed_seq=report.seq,
+            observed_at=clock.now(),
+            runtime_ref=report.runtime_ref[:128],
+            exit_code=report.exit_code,
+            oom_killed=report.oom_killed,
+            health=report.health,
+            **{name: clock.parse_rfc3339(text) for name, text in _times(report)},
+            last_log_seq=report.last_log_seq,
+        )
+        if not taken:
+            return False
+        container = Container.objects.select_related("node", "operation").get(pk=key)
+        if container.running_operation is None:
+            settle_status(container, cause=report.cause, error=report.error)
+        else:
+            announce(container)
+    return True
+
+
+def settle_status(container: Container, *, cause: str = "", error: str = "") -> None:
+    """Give the container the word that its observation deserves, now that no action runs; plan a restart if it crashed. In a transaction."""
+    if container.desired == Desired.DELETED:
+        return
+    before = container.status
+    if cause == "external" and container.observed in ("exited", "removed"):
+        # Somebody stopped it by hand on the engine: that is a wish too.
+        container.desired = Desired.STOPPED
+    elif cause == "external" and container.observed == "running":
+        container.desired = Desired.RUNNING
+    status = derive(
+        observed=container.observed,
+        desired=container.desired,
+        exit_code=container.exit_code,
+        oom_killed=container.oom_killed,
+        with_engine=cause == "engine",
+    )
+    reason = _reason(container, status, cause=cause, error=error)
+    if (status, reason) == (before, container.status_reason) and container.status_deadline is None:
+        Container.objects.filter(pk=container.pk).update(desired=container.desired)
+        announce(container)
+        return
+    if status != before:
+        container.status_since = clock.now()
+    container.status, container.status_reason, container.status_deadline = status, reason, None
+    # Of a node that comes back (unknown) the cause is not known: what it should be stands.
+    by_itself = container.observed == "exited" and cause in ("", "exit", "command") and not error and before != Status.UNKNOWN
+    if status == Status.STOPPED and by_itself and container.exit_code == 0 and container.restart_policy != "always":
+        container.desired = Desired.STOPPED  # it did its work and ended
+    elif status == Status.STOPPED and cause == "engine" and container.restart_policy == "no":
+        container.desired = Desired.STOPPED  # nobody starts it again
+    Container.objects.filter(pk=container.pk).update(
+        status=status, status_reason=reason, status_since=container.status_since, status_deadline=None, desired=container.desired
+    )
+    if status != before:
+        if status == Status.CRASHED or (cause == "external" and before not in PASSING):
+            record(f"containers.{status}", actor=_node_actor(container.node), target=target(container), message=reason)
+        if status == Status.CRASHED or (status == Status.STOPPED and container.desired == Desired.RUNNING):
+            power.plan_restart(container, crashed=status == Status.CRASHED or cause != "engine")
+    announce(container)
+
+
+def _node_actor(node: Node | None) -> Actor:
+    return Actor("node", id=str(node.pk) if node else "", label=node.name if node else "")
+
+
+def _reason(container: Container, status: str, *, cause: str, error: str) -> str:
+    if error:
+        return error[:255]
+    if status == Status.CRASHED:
+        return "Out of memory: raise its limit." if container.oom_killed else f"Ended by itself with exit code {container.exit_code}."
+    if cause == "external":
+        what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
+        return f"{what} on the node, not through Lormas."
+    if status == Status.MISSING:
+        return "The node no longer has it; start makes it anew."
+    if status == Status.STOPPED and cause == "engine":
+        return "Stopped with its engine."
+    return ""
+
+
+def on_settled(command: Command) -> None:
+    """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
+    container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
+    ok = command.state == CommandState.DONE
+    ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id
+    if container is not None and command.kind == "container.remove" and ok:
+        remove.forget(container)
+        ours = False
+    elif container is not None and ours:
+        first_create = command.operation is not None and command.operation.kind == "container.create"
+        if not ok and first_create and command.error_code in NOTHING_MADE:
+            record(
+                "containers.create",
+                actor=_node_actor(container.node),
+                target=target(container),
+                outcome="failed",
+                message=command.error_detail,
+            )
+            remove.forget(container)
+        else:
+            Container.objects.filter(pk=container.pk, operation=command.operation).update(operation=None)
+            container.operation = None
+            _after_command(container, command, ok=ok)
+    if command.operation_id is not None:
+        _settle_operation(command, ok=ok)
+
+
+def _after_command(container: Container, command: Command, *, ok: bool) -> None:
+    if ok:
+        if command.kind == "container.create":
+            Container.objects.filter(pk=container.pk).update(spec_changed=False)
+        settle_status(container, cause="command")
+        return
+    failed_start = command.kind in ("container.create", "container.start", "container.restart")
+    if failed_start and container.observed in ("", "creating", "created", "removed"):
+        # Wanting it to run would only repeat the failure: a person decides.
+        container.status = Status.FAILED
+        container.status_reason = command.error_detail[:255]
+        Container.objects.filter(pk=container.pk).update(
+            status=Status.FAILED,
+            status_reason=container.status_reason,
+            status_since=clock.now(),
+            status_deadline=None,
+            desired=Desired.STOPPED,
+        )
+        announce(container)
+        return
+    settle_status(container, cause="command", error=command.error_detail if failed_start else "")
+
+
+def _settle_operation(command: Command, *, ok: bool) -> None:
+    status = {
+        CommandState.DONE: OperationStatus.SUCCEEDED,
+        CommandState.EXPIRED: OperationStatus.TIMED_OUT,
+        CommandState.CANCELLED: OperationStatus.CANCELLED,
+    }.get(CommandState(command.state), OperationStatus.FAILED)
+    assert command.operation_id is not None
+    operations.settle_operation(
+        command.operation_id,
+        status=status,
+        result={"container": str(command.subject_id), **(command.result or {})} if ok else None,
+        error_code=command.error_code,
+        error_detail=command.error_detail,
+    )
+
+
+def take_snapshot(node_id: UUID, reports: list[ContainerReport], *, complete: bool) -> None:
+    """A listing: each report as a fact; what a *complete* one does not name is gone from the node (R11: an incomplete one says nothing)."""
+    for report in reports:
+        observe(node_id, report)
+    if not complete:
+        return
+    named = {report.container_id for report in reports}
+    should = Container.objects.filter(node_id=node_id).exclude(observed__in=("", "removed")).exclude(desired=Desired.DELETED)
+    for container in should.select_related("node", "operation"):
+        if str(container.pk) in named or container.running_operation is not None:
+            continue
+        with transaction.atomic():
+            changed = Container.objects.filter(pk=container.pk, observed_seq=container.observed_seq).update(
+                observed="removed", observed_at=clock.now()
+            )
+            if changed:
+                container.observed = "removed"
+                settle_status(container, cause="external")
+
+
+def welcome_back(node: Node, reports: list[ContainerReport], *, complete: bool) -> list[str]:
+    """An agent says hello: which of its containers it must stop first, because they live elsewhere by now (epoch fence)."""
+    owned = {
+        str(pk): (node_id, epoch)
+        for pk, node_id, epoch in Container.objects.filter(pk__in=[UUID(r.container_id) for r in reports if _is_uuid(r.container_id)]).values_list(
+            "pk", "node_id", "epoch"
+        )
+    }
+    fenced = [r.container_id for r in reports if r.container_id in owned and owned[r.container_id][0] != node.pk]
+    strangers = [r.container_id for r in reports if r.container_id not in owned]
+    if strangers:
+        log.warning("containers.orphans_reported", node=str(node.pk), count=len(strangers))
+    take_snapshot(node.pk, [r for r in reports if r.container_id not in fenced], complete=complete)
+    return fenced
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def node_lost(node: Node) -> int:
+    """Its containers are unknown, never 'stopped': they may well run on. Returns how many."""
+    lost = (
+        Container.objects.filter(node=node)
+        .exclude(status__in=(Status.UNKNOWN, Status.DELETING, Status.DELETED, Status.FAILED))
+        .exclude(Q(status__in=PASSING) & Q(operation__isnull=False))
+    )
+    count = 0
+    for container in lost.select_related("node"):
+        container.status, container.status_reason, container.status_since = Status.UNKNOWN, f"Node {node.name} is not heard of.", clock.now()
+        container.save(update_fields=["status", "status_reason", "status_since"])
+        announce(container)
+        count += 1
+    return count
+
+
+def node_back(node: Node) -> int:
+    """The node answers again: each unknown container gets the word of its last observation. Returns how many."""
+    count = 0
+    for container in Container.objects.filter(node=node, status=Status.UNKNOWN).select_related("node", "operation"):
+        if container.running_operation is None and container.observed:
+            settle_status(container, cause="command")
+            count += 1
+    hasten_restarts(node)
+    return count
+
+
+def hasten_restarts(node: Node) -> None:
+    """Restarts that were put off because the node was away are due soon."""
+    soon = clock.now() + timedelta(seconds=HASTE_SECONDS)
+    if Container.objects.alive().filter(node=node, desired=Desired.RUNNING, restart_at__gt=soon).update(restart_at=soon):
+        jobs.enqueue_on_commit("containers.tasks.restart_due", countdown_seconds=HASTE_SECONDS)

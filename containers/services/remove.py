@@ -1,0 +1,107 @@
+"""Deleting: to the trash, back from it, and for good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from agent.protocol.commands import RemovePayload, StopPayload
+from audit.services import Actor, record
+from containers.models import Container
+from containers.services.locks import take
+from containers.services.power import SLACK_SECONDS, overtake, stop_spec
+from containers.services.publish import announce, target
+from containers.states import Desired, Status
+from lormas.common import clock
+from lormas.common.errors import Conflict
+from nodes import commands, operations
+from nodes.models import Operation
+from nodes.services import release
+from nodes.states import OperationStatus
+
+REMOVE_SECONDS = 30 * 86400
+"""An offline node is told when it comes back."""
+
+
+def delete_container(container: Container, *, user: Any, actor: Actor, force: bool = False) -> Operation:
+    """Stop it and put it into the trash (`force`: remove it with its data at once)."""
+    if force:
+        return purge_container(container, user=user, actor=actor)
+    with transaction.atomic():
+        container = Container.objects.select_for_update(of=("self",)).select_related("node", "operation").get(pk=container.pk)
+        if container.running_operation is not None:
+            overtake(container, container.running_operation)
+        operation = take(container, "delete", user=user, deadline_seconds=REMOVE_SECONDS)
+        Container.objects.filter(pk=container.pk).update(deleted_at=clock.now(), desired=Desired.STOPPED)
+        container.deleted_at = clock.now()
+        if container.node is not None:
+            stop = stop_spec(container, None)
+            commands.enqueue(
+                container.node,
+                "container.stop",
+                payload=StopPayload(stop=stop),
+                operation=operation,
+                subject_id=container.pk,
+                epoch=container.epoch,
+                deadline_seconds=REMOVE_SECONDS,
+            )
+        record("containers.delete", actor=actor, target=target(container), message="Moved to the trash.")
+        announce(container)
+    return operation
+
+
+def restore_container(container: Container, *, actor: Actor) -> Container:
+    """Out of the trash, stopped. Raises Conflict if its name is in use again, or it is being purged."""
+    with transaction.atomic():
+        if Container.objects.alive().filter(owner=container.owner, name=container.name).exists():
+            raise Conflict(f"Another container is named {container.name} now: rename that one first.", code="name_taken")
+        moved = Container.objects.trashed().exclude(desired=Desired.DELETED).filter(pk=container.pk).update(deleted_at=None)
+        if not moved:
+            raise Conflict("It is no longer in the trash.", code="not_in_trash")
+        container.refresh_from_db()
+        record("containers.restore", actor=actor, target=target(container))
+        announce(container)
+    return container
+
+
+def purge_container(container: Container, *, user: Any, actor: Actor) -> Operation:
+    """Remove it from its node with its data and logs; the row goes when the node has confirmed."""
+    with transaction.atomic():
+        container = Container.objects.select_for_update(of=("self",)).select_related("node", "operation").get(pk=container.pk)
+        if container.running_operation is not None:
+            overtake(container, container.running_operation)
+        operation = take(container, "delete", user=user, deadline_seconds=REMOVE_SECONDS)
+        Container.objects.filter(pk=container.pk).update(
+            deleted_at=container.deleted_at or clock.now(), desired=Desired.DELETED, status=Status.DELETING, status_deadline=None
+        )
+        record("containers.purge", actor=actor, target=target(container), message="Removed with its data.")
+        if container.node is None:
+            operations.settle_operation(operation.pk, status=OperationStatus.SUCCEEDED)
+            forget(container)
+            return operation
+        commands.cancel_open(subject_id=container.pk, reason="The container is being deleted.")
+        commands.enqueue(
+            container.node,
+            "container.remove",
+            payload=RemovePayload(),
+            operation=operation,
+            subject_id=container.pk,
+            epoch=container.epoch,
+            deadline_seconds=REMOVE_SECONDS,
+        )
+        announce(container)
+    return operation
+
+
+def forget(container: Container) -> None:
+    """The row, its ports and its share of the node go. Inside the caller's transaction."""
+    if container.node_id is not None:
+        release(container.node_id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes)
+    container.status = Status.DELETED
+    announce(container)
+    container.ports.all().delete()
+    Container.objects.filter(pk=container.pk).delete()
+
+
+__all__ = ["SLACK_SECONDS", "delete_container", "forget", "purge_container", "restore_container"]

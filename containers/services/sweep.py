@@ -1,0 +1,72 @@
+"""What must happen by itself: restarts that are due, passing states past their deadline, the trash."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from audit.services import SYSTEM
+from containers.models import Container, StatsMinute, StatsSample
+from containers.services import power, remove
+from containers.services.observe import settle_status
+from containers.states import PASSING, Desired
+from lormas.common import clock
+from lormas.common.errors import Problem
+
+log = structlog.get_logger(__name__)
+RAW_HOURS = 6
+MINUTE_DAYS = 8
+
+
+def restart_due() -> int:
+    """Start what its restart policy wants back. Claimed by conditional UPDATE, so any number of workers may run this."""
+    started = 0
+    for container in Container.objects.alive().filter(restart_at__lte=clock.now(), desired=Desired.RUNNING).select_related("node", "operation")[:200]:
+        claimed = Container.objects.filter(pk=container.pk, restart_at=container.restart_at).update(restart_at=clock.now() + timedelta(seconds=60))
+        if not claimed:
+            continue
+        try:
+            power.act(container, "start", user=None, actor=SYSTEM, automatic=True)
+            started += 1
+        except Problem as problem:
+            log.info("containers.restart_put_off", container=str(container.pk), reason=problem.detail)
+    return started
+
+
+def settle_stuck() -> int:
+    """Passing states past their deadline whose operation is over: take the last observation for the truth."""
+    stuck = Container.objects.unlocked().filter(status__in=PASSING, status_deadline__lte=clock.now()).exclude(desired=Desired.DELETED)
+    count = 0
+    for container in stuck.select_related("node", "operation"):
+        with transaction.atomic():
+            settle_status(container, cause="command")
+            count += 1
+    return count
+
+
+def empty_trash() -> int:
+    """Purge what has been in the trash longer than TRASH_SECONDS."""
+    due = clock.now() - timedelta(seconds=settings.TRASH_SECONDS)
+    count = 0
+    for container in Container.objects.trashed().unlocked().filter(deleted_at__lte=due).exclude(desired=Desired.DELETED)[:100]:
+        try:
+            remove.purge_container(container, user=None, actor=SYSTEM)
+            count += 1
+        except Problem as problem:
+            log.info("containers.purge_put_off", container=str(container.pk), reason=problem.detail)
+    return count
+
+
+def trim_stats() -> int:
+    """Delete old samples in chunks, so that no lock is held long."""
+    removed = 0
+    for model, column, age in ((StatsSample, "time", timedelta(hours=RAW_HOURS)), (StatsMinute, "minute", timedelta(days=MINUTE_DAYS))):
+        while True:
+            ids = list(model.objects.filter(**{f"{column}__lt": clock.now() - age}).values_list("pk", flat=True)[:1000])
+            if not ids:
+                break
+            removed += model.objects.filter(pk__in=ids).delete()[0]
+    return removed

@@ -1,0 +1,75 @@
+"""From a container's row to how it starts: by its egg's rendering, or straight from its own fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from agent.protocol.messages import PortBinding
+from containers.models import Container
+from containers.spec import Startup
+from eggs.definition import EggDefinition
+from eggs.rendering import render
+from lormas.common.errors import FieldError
+
+DATA_TARGET = "/home/container"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A startup and what is wrong with the values it was made from."""
+
+    startup: Startup
+    errors: list[FieldError] = field(default_factory=list)
+
+
+Wish = tuple[int, int, str]
+"""(container port, host port or 0, protocol)"""
+
+
+def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports: Sequence[PortBinding] | None = None) -> tuple[Rendered, list[Wish]]:
+    """Render; also the ports it needs (an egg always has at least its primary one).
+
+    An egg's server listens on the port it is told, so inside and outside are the same number unless the egg names a fixed one.
+    """
+    if container.egg_version is None:
+        return (
+            Rendered(
+                Startup(
+                    image=container.image,
+                    command=tuple(container.command),
+                    env=dict(container.env),
+                    data_target="",
+                )
+            ),
+            list(wishes or []),
+        )
+    definition = EggDefinition.from_json(container.egg_version.definition)
+    wanted: list[Wish] = list(wishes or [])
+    if not wanted and ports is None:
+        wanted = [(port.container, 0, port.protocol) for port in definition.ports] or [(0, 0, "tcp")]
+    primary = ports[0].container_port if ports else (wanted[0][1] or wanted[0][0] if wanted else 0)
+    rendered = render(
+        definition,
+        values={str(k): str(v) for k, v in container.variables.items()},
+        image=container.image or None,
+        memory_bytes=container.memory_bytes or settings.CONTAINER_MEMORY_LIMIT,
+        primary_port=primary,
+        container_id=str(container.pk),
+    )
+    env = {**rendered.env, **container.env}
+    startup = Startup(
+        image=rendered.image,
+        command=tuple(rendered.command),
+        entrypoint=tuple(rendered.entrypoint) if rendered.entrypoint is not None else None,
+        env=env,
+        working_dir=rendered.working_dir,
+        user=rendered.user,
+        tty=rendered.tty,
+        data_target=rendered.data_target,
+        process_command=tuple(rendered.process_command),
+        stop=rendered.stop,
+    )
+    return Rendered(startup, list(rendered.errors)), wanted

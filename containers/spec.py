@@ -1,0 +1,81 @@
+"""From a container's wish to the `ContainerSpec` its node gets (pure: plain data in, plain data out)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.protocol.messages import ContainerSpec, Limits, Mount, PortBinding, StopSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """How to start it: from an egg's rendering, or straight from the owner."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: Mapping[str, str] | None = None
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    data_target: str = ""
+    """Where the container's own folder is mounted; empty = it has none."""
+    process_command: tuple[str, ...] = ()
+    stop: StopSpec = field(default_factory=StopSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Limits as asked for; 0 = the default."""
+
+    cpus: float = 0
+    memory_bytes: int = 0
+    swap_bytes: int = 0
+    disk_bytes: int = 0
+    io_weight: int = 0
+    pids: int = 512
+
+
+def build_spec(
+    *,
+    container_id: str,
+    name: str,
+    startup: Startup,
+    asked: Asked,
+    ports: Sequence[PortBinding],
+    labels: Mapping[str, str],
+    mounts: Sequence[Mount] = (),
+    default_cpus: float,
+    default_memory_bytes: int,
+) -> ContainerSpec:
+    """The spec. The container's own folder comes first among the mounts; SERVER_PORT and PORT tell the primary port unless the env names them."""
+    env = dict(startup.env or {})
+    if ports:
+        env.setdefault("SERVER_PORT", str(ports[0].container_port))
+        env.setdefault("PORT", str(ports[0].container_port))
+    data = [Mount(kind="data", target=startup.data_target)] if startup.data_target else []
+    return ContainerSpec(
+        container_id=container_id,
+        name=name,
+        image=startup.image,
+        command=list(startup.command),
+        entrypoint=list(startup.entrypoint) if startup.entrypoint is not None else None,
+        env=env,
+        working_dir=startup.working_dir,
+        user=startup.user,
+        tty=startup.tty,
+        labels=dict(labels),
+        limits=Limits(
+            cpus=asked.cpus or default_cpus,
+            memory_bytes=asked.memory_bytes or default_memory_bytes,
+            swap_bytes=asked.swap_bytes,
+            disk_bytes=asked.disk_bytes,
+            io_weight=asked.io_weight,
+            pids=asked.pids or 512,
+        ),
+        ports=list(ports),
+        mounts=[*data, *mounts],
+        stop=startup.stop,
+        process_command=list(startup.process_command),
+    )

@@ -1,0 +1,88 @@
+"""What a container should be, what it is seen to be, and the one word that people read (pure)."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class Desired(TextChoices):
+    """What its owner wants."""
+
+    RUNNING = "running", "Running"
+    STOPPED = "stopped", "Stopped"
+    DELETED = "deleted", "Deleted"
+
+
+class Status(TextChoices):
+    """The word on the page. Derived by `derive`, stored so that lists can filter by it."""
+
+    CREATING = "creating", "Creating"
+    INSTALLING = "installing", "Installing"
+    STARTING = "starting", "Starting"
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
+    STOPPING = "stopping", "Stopping"
+    STOPPED = "stopped", "Stopped"
+    RESTARTING = "restarting", "Restarting"
+    CRASHED = "crashed", "Crashed"
+    FAILED = "failed", "Failed"  # could not be created
+    MISSING = "missing", "Missing"  # the engine has lost it: somebody removed it by hand
+    UNKNOWN = "unknown", "Unknown"  # the node does not tell
+    DELETING = "deleting", "Deleting"
+    DELETED = "deleted", "Deleted"
+
+
+PASSING: frozenset[str] = frozenset({Status.CREATING, Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.RESTARTING, Status.DELETING})
+"""States that must end by themselves: each has `Container.status_deadline`."""
+
+ACTION_STATUS: dict[str, str] = {
+    "create": Status.CREATING,
+    "start": Status.STARTING,
+    "stop": Status.STOPPING,
+    "restart": Status.RESTARTING,
+    "kill": Status.STOPPING,
+    "delete": Status.DELETING,
+}
+
+ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
+    Status.CREATING: frozenset({"kill", "delete"}),
+    Status.INSTALLING: frozenset({"kill", "delete"}),
+    Status.STARTING: frozenset({"stop", "kill", "delete"}),
+    Status.RUNNING: frozenset({"stop", "restart", "kill", "pause", "delete"}),
+    Status.PAUSED: frozenset({"unpause", "stop", "kill", "delete"}),
+    Status.STOPPING: frozenset({"kill", "delete"}),
+    Status.STOPPED: frozenset({"start", "restart", "delete"}),
+    Status.RESTARTING: frozenset({"kill", "delete"}),
+    Status.CRASHED: frozenset({"start", "restart", "delete"}),
+    Status.FAILED: frozenset({"start", "delete"}),
+    Status.MISSING: frozenset({"start", "delete"}),
+    Status.UNKNOWN: frozenset({"delete"}),
+    Status.DELETING: frozenset({"delete"}),
+    Status.DELETED: frozenset(),
+}
+"""What a person may ask for in each state. Anything else is 409 and names these."""
+
+
+def allowed_actions(status: str, *, desired: str) -> frozenset[str]:
+    """`ALLOWED_ACTIONS`, and `stop` for what has ended but waits to be started again by its restart policy."""
+    waits = status in (Status.STOPPED, Status.CRASHED) and desired == Desired.RUNNING
+    return ALLOWED_ACTIONS.get(status, frozenset()) | (frozenset({"stop"}) if waits else frozenset())
+
+
+def derive(*, observed: str, desired: str, exit_code: int | None, oom_killed: bool, with_engine: bool = False) -> str:
+    """The word for an observation, when no action of ours is running.
+
+    An exit counts as a crash only if nobody asked for it. What was asked for is in `desired`, never in the report's cause: a program that dies a
+    moment after our own start is seen together with it. `with_engine`: it ended when its engine went, which ends its containers by two signals.
+    """
+    if observed == "exited":
+        asked_for = desired != Desired.RUNNING or (with_engine and exit_code in (137, 143) and not oom_killed)
+        return Status.CRASHED if not asked_for and (oom_killed or exit_code not in (0, None)) else Status.STOPPED
+    return {
+        "creating": Status.CREATING,
+        "created": Status.STOPPED,
+        "running": Status.RUNNING,
+        "paused": Status.PAUSED,
+        "restarting": Status.RESTARTING,
+        "removed": Status.MISSING if desired != Desired.DELETED else Status.DELETED,
+    }.get(observed, Status.UNKNOWN)

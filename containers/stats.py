@@ -1,0 +1,141 @@
+"""Stats: taken in by batch, rolled up by the minute on the way in, read as series."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from agent.protocol.messages import ContainerStats, StatsReport
+from containers.models import Container, StatsMinute, StatsSample
+from lormas.common import clock
+
+RANGES: dict[str, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+
+_GREATEST = {"sqlite": "MAX", "postgresql": "GREATEST"}
+
+
+def take_in(node_id: UUID, report: StatsReport) -> None:
+    """Store one report of a node: raw samples, minute roll-ups, the last sample on each row. Samples of foreign containers are dropped (D17)."""
+    known = {str(pk): pk for pk in Container.objects.filter(node_id=node_id, pk__in=_ids(report.containers)).values_list("pk", flat=True)}
+    now = clock.now()
+    samples = [_sample(known[s.container_id], now, s) for s in report.containers if s.container_id in known]
+    samples.append(
+        StatsSample(
+            subject_id=node_id,
+            time=now,
+            cpu_percent=report.node.cpu_percent,
+            memory_bytes=report.node.memory_used_bytes,
+            disk_bytes=report.node.storage_used_bytes,
+        )
+    )
+    with transaction.atomic():
+        StatsSample.objects.bulk_create(samples)
+        _roll_up(samples)
+        rows = []
+        for sample in samples[:-1]:
+            row = Container(pk=sample.subject_id)
+            row.stats = as_json(sample)
+            rows.append(row)
+        Container.objects.bulk_update(rows, ["stats"], batch_size=200)
+
+
+def _ids(samples: list[ContainerStats]) -> list[UUID]:
+    found = []
+    for sample in samples:
+        try:
+            found.append(UUID(sample.container_id))
+        except ValueError:
+            continue
+    return found
+
+
+def _sample(subject: UUID, now: datetime, s: ContainerStats) -> StatsSample:
+    return StatsSample(
+        subject_id=subject,
+        time=now,
+        cpu_percent=round(s.cpu_percent, 2),
+        memory_bytes=s.memory_bytes,
+        memory_limit_bytes=s.memory_limit_bytes,
+        network_rx_bytes=s.network_rx_bytes,
+        network_tx_bytes=s.network_tx_bytes,
+        block_read_bytes=s.block_read_bytes,
+        block_write_bytes=s.block_write_bytes,
+        pids=s.pids,
+        disk_bytes=s.disk_bytes,
+    )
+
+
+def as_json(sample: StatsSample) -> dict[str, Any]:
+    """A sample as the API and the sockets give it."""
+    return {
+        "time": clock.rfc3339(sample.time),
+        "cpu_percent": sample.cpu_percent,
+        "memory_bytes": sample.memory_bytes,
+        "memory_limit_bytes": sample.memory_limit_bytes,
+        "network_rx_bytes": sample.network_rx_bytes,
+        "network_tx_bytes": sample.network_tx_bytes,
+        "block_read_bytes": sample.block_read_bytes,
+        "block_write_bytes": sample.block_write_bytes,
+        "pids": sample.pids,
+        "disk_bytes": sample.disk_bytes,
+    }
+
+
+def _roll_up(samples: list[StatsSample]) -> None:
+    """Add to the minute's row, or make it: one statement, right under any number of writers."""
+    greatest = _GREATEST[connection.vendor]
+    table = StatsMinute._meta.db_table
+    counters = ("network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes")
+    sql = (
+        f"INSERT INTO {table} (subject_id, minute, count, cpu_sum, cpu_max, memory_sum, memory_max, {', '.join(counters)})"  # noqa: S608 - names from the model
+        " VALUES (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (subject_id, minute) DO UPDATE SET"
+        f" count = {table}.count + 1, cpu_sum = {table}.cpu_sum + excluded.cpu_sum, cpu_max = {greatest}({table}.cpu_max, excluded.cpu_max),"
+        f" memory_sum = {table}.memory_sum + excluded.memory_sum, memory_max = {greatest}({table}.memory_max, excluded.memory_max), "
+        + ", ".join(f"{c} = excluded.{c}" for c in counters)
+    )
+    subject = StatsMinute._meta.get_field("subject_id")
+    minute = StatsMinute._meta.get_field("minute")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            sql,
+            [
+                (
+                    subject.get_db_prep_value(s.subject_id, connection),
+                    minute.get_db_prep_value(s.time.replace(second=0, microsecond=0), connection),
+                    s.cpu_percent,
+                    s.cpu_percent,
+                    s.memory_bytes,
+                    s.memory_bytes,
+                    *(getattr(s, c) for c in counters),
+                )
+                for s in samples
+            ],
+        )
+
+
+def history(subject_id: UUID, span: str) -> list[dict[str, Any]]:
+    """Points of the last `1h` (raw, 5 s), `24h` or `7d` (minutes; for 7 d every tenth), oldest first."""
+    since = datetime.now(UTC) - RANGES[span]
+    if span == "1h":
+        return [as_json(s) for s in StatsSample.objects.filter(subject_id=subject_id, time__gte=since).order_by("time")[:2000]]
+    points = []
+    for row in StatsMinute.objects.filter(subject_id=subject_id, minute__gte=since).order_by("minute").iterator(chunk_size=2000):
+        if span == "7d" and row.minute.minute % 10:
+            continue
+        points.append(
+            {
+                "time": clock.rfc3339(row.minute),
+                "cpu_percent": round(row.cpu_sum / row.count, 2),
+                "cpu_percent_max": row.cpu_max,
+                "memory_bytes": row.memory_sum // row.count,
+                "memory_bytes_max": row.memory_max,
+                "network_rx_bytes": row.network_rx_bytes,
+                "network_tx_bytes": row.network_tx_bytes,
+                "block_read_bytes": row.block_read_bytes,
+                "block_write_bytes": row.block_write_bytes,
+            }
+        )
+    return points

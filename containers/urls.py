@@ -1,0 +1,31 @@
+"""Addresses of the container pages."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from containers import new_views, views
+
+app_name = "containers"
+urlpatterns = [
+    path("containers", views.index, name="list"),
+    path("containers/", views.index),
+    path("containers/rows", views.rows, name="rows"),
+    path("containers/new", new_views.new, name="new"),
+    path("containers/new/", new_views.new),
+    path("containers/new/placement", new_views.placement, name="placement"),
+    path("containers/new/request", new_views.as_request, name="as-request"),
+    path("containers/on-node/<uuid:node_id>", views.on_node, name="on-node"),
+    path("containers/<uuid:container_id>", views.console, name="detail"),
+    path("containers/<uuid:container_id>/", views.console),
+    path("containers/<uuid:container_id>/console", views.console, name="console"),
+    path("containers/<uuid:container_id>/logs", views.plain),
+    path("containers/<uuid:container_id>/head", views.head, name="head"),
+    path("containers/<uuid:container_id>/facts", views.facts, name="facts"),
+    path("containers/<uuid:container_id>/stats", views.stats_page, name="stats"),
+    path("containers/<uuid:container_id>/settings", views.settings_page, name="settings"),
+    path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
+    path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
+    path("containers/<uuid:container_id>/restore", views.restore, name="restore"),
+    path("containers/<uuid:container_id>/power/<slug:action>", views.power, name="power"),
+]

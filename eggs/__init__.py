@@ -1,0 +1,1 @@
+"""Container templates: versions, variables, import, rendering."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class EggsConfig(AppConfig):
+    name = "eggs"
+    verbose_name = "Eggs"

@@ -1,0 +1,117 @@
+"""What an egg says, in one shape for all file formats: plain frozen data, kept as JSON on `EggVersion.definition`.
+
+Ordered maps are lists of pairs: PostgreSQL's JSONB does not keep the order of keys, and the first image is the default.
+Facts about the formats: EGGS sections 1-7 of the design.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=False):
+    """Base."""
+
+
+class Variable(Struct, frozen=True):
+    """One setting of an egg."""
+
+    env_variable: str
+    name: str = ""
+    description: str = ""
+    default_value: str = ""
+    user_viewable: bool = True
+    user_editable: bool = True
+    rules: list[str] = []
+    sort: int | None = None
+
+
+class ConfigFile(Struct, frozen=True):
+    """One file rewritten before each start (applied by the eggs issue); kept as it was."""
+
+    path: str
+    parser: str
+    find: list[tuple[str, Any]] = []
+    """(key, value) in order; a value is text, a number, a boolean, or a map of old -> new."""
+    create_file: bool = True
+
+
+class InstallScript(Struct, frozen=True):
+    """Run once in a container of its own; line ends are LF."""
+
+    script: str = ""
+    container: str = ""
+    entrypoint: str = "bash"
+
+
+class EggPort(Struct, frozen=True):
+    """A port that the egg's server uses. `container` 0: it listens on the port it is told (SERVER_PORT)."""
+
+    container: int = 0
+    protocol: str = "tcp"
+
+
+class EggDefinition(Struct, frozen=True):
+    """An egg's content."""
+
+    name: str
+    author: str = ""
+    description: str = ""
+    uuid: str = ""
+    update_url: str = ""
+    tags: list[str] = []
+    features: list[str] = []
+    docker_images: list[tuple[str, str]] = []
+    """(label, image reference); a leading `~` (local only) is kept."""
+    startup_commands: list[tuple[str, str]] = []
+    variables: list[Variable] = []
+    config_files: list[ConfigFile] = []
+    startup_done: list[str] = []
+    strip_ansi: bool = False
+    stop: str = ""
+    file_denylist: list[str] = []
+    install: InstallScript = InstallScript()
+    # what Lormas adds (object `lormas` of a file)
+    icon: str = ""
+    category: str = ""
+    process_command: list[str] = []
+    """argv under the process runtime; empty = the startup line by `sh -c`."""
+    ports: list[EggPort] = []
+    data_target: str = "/home/container"
+    grace_seconds: float = 10
+
+    @property
+    def default_image(self) -> str:
+        return self.docker_images[0][1] if self.docker_images else ""
+
+    @property
+    def default_startup(self) -> str:
+        return self.startup_commands[0][1] if self.startup_commands else ""
+
+    def variable(self, env_variable: str) -> Variable | None:
+        """By its name in any case; of several with one name the last counts."""
+        wanted = env_variable.upper()
+        return next((variable for variable in reversed(self.variables) if variable.env_variable.upper() == wanted), None)
+
+    def effective_variables(self) -> list[Variable]:
+        """In the order of the form; one for each name (the last of those that share it)."""
+        last = {variable.env_variable.upper(): variable for variable in self.variables}
+        kept = [variable for variable in self.variables if last[variable.env_variable.upper()] is variable]
+        return sorted(kept, key=lambda variable: (variable.sort is None, variable.sort or 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> EggDefinition:
+        """Back from `to_json`."""
+        return msgspec.convert(data, cls)
+
+    def digest(self) -> str:
+        """SHA-256 of the content: equal for equal eggs, whatever file they came from."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,244 @@
+"""From an egg and values to what a container gets. Pure: no database, no clock, no environment of ours (C05).
+
+Our own tiny renderer: a name in double braces is replaced only if it is on the list of this container's own values; everything else stays
+as it is written. Nothing is evaluated here; a startup line is the shell's to evaluate, inside the container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agent.protocol.messages import StopSpec
+from eggs import rules
+from eggs.definition import ConfigFile, EggDefinition
+from lormas.common.errors import FieldError
+from lormas.common.images import is_reference
+
+YOLK_TARGET: Final = "/home/container"
+"""Where images made for eggs expect their data."""
+MEBIBYTE: Final = 1024 * 1024
+MAX_VALUE_BYTES: Final = 32 * 1024
+HIDDEN: Final = "[hidden]"
+SIGNALS: Final = {"C": "SIGINT", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM", "SIGABRT": "SIGABRT"}
+COMMAND_GRACE_SECONDS: Final = 30.0
+_PLACEHOLDER: Final = re.compile(r"\{\{ ?([A-Za-z0-9_.-]{1,256}) ?\}\}")
+_SHELL_NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_FAMILIES: Final = frozenset({"pelican", "pelican-eggs", "parkervcp", "ptero-eggs"})
+_SIMPLE: Final = re.compile(r"[A-Za-z0-9_./-]+(?: |\Z)")
+_WORDS_OF_THE_SHELL: Final = frozenset(
+    (
+        "if", "for", "while", "until", "case", "select", "function", "time", "exec", "eval", "export", "source", "set", "cd", "trap", "ulimit",
+        "umask", "unset", "alias", "read", "test", ".",
+    )
+)  # fmt: skip
+_DEFAULT_ADDRESS = {"server.build.default", "server.allocations.default"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a container gets. `startup` is for people to read: values filled in, hidden ones masked."""
+
+    image: str
+    env: dict[str, str]
+    startup: str
+    command: list[str]
+    entrypoint: list[str] | None
+    stop: StopSpec
+    data_target: str
+    working_dir: str
+    user: str
+    tty: bool
+    process_command: list[str]
+    config_files: list[ConfigFile]
+    errors: list[FieldError] = field(default_factory=list)
+
+
+def evaluates_startup(image: str) -> bool:
+    """Does the image's own entrypoint evaluate `STARTUP`? That is a convention of the images made for eggs, told by their names."""
+    parts = [part.partition("@")[0].partition(":")[0] for part in image.lower().split("/")]
+    return any(part in _FAMILIES or "yolks" in part or "pterodactyl" in part for part in parts)
+
+
+def stop_spec(definition: EggDefinition) -> StopSpec:
+    """`^C`, `^SIGTERM`: a signal (an unknown one kills); other text: a line on the console; none: SIGTERM."""
+    text, grace = definition.stop, definition.grace_seconds
+    if not text.strip():
+        return StopSpec(signal="SIGTERM", grace_seconds=grace)
+    if text.startswith("^"):
+        return StopSpec(signal=SIGNALS.get(text[1:].strip().upper(), "SIGKILL"), grace_seconds=grace)
+    return StopSpec(signal="SIGTERM", command=text, grace_seconds=max(grace, COMMAND_GRACE_SECONDS))
+
+
+def check_values(definition: EggDefinition, values: Mapping[str, Any], *, privileged: bool) -> list[FieldError]:
+    """What is wrong with the values somebody gives: unknown names, rules, and (unless `privileged`) variables that are not theirs to set."""
+    found: list[FieldError] = []
+    for env, value in values.items():
+        variable, path = definition.variable(env), f"variables.{env}"
+        if variable is None:
+            found.append(FieldError(path, "The egg has no such variable.", "unknown_variable"))
+        elif not isinstance(value, str):
+            found.append(FieldError(path, "It must be a text.", "invalid"))
+        elif "\x00" in value or len(value.encode(errors="replace")) > MAX_VALUE_BYTES:
+            found.append(FieldError(path, f"At most {MAX_VALUE_BYTES} bytes, without U+0000.", "invalid"))
+        elif not privileged and not variable.user_editable and value != variable.default_value:
+            found.append(FieldError(path, "Only administrators set this variable.", "not_editable"))
+    named = {error.field for error in found}
+    given_names = {env.upper(): env for env in values}
+    for variable in definition.effective_variables():
+        env = given_names.get(variable.env_variable.upper(), variable.env_variable)
+        path, given = f"variables.{env}", env in values
+        if path in named or not (given or (variable.user_viewable and variable.user_editable)):
+            continue  # a broken default that its owner can't mend must not keep the egg from running
+        value = values[env] if given else variable.default_value
+        found += [FieldError(path, broken.message, broken.rule) for broken in rules.broken(variable.rules, value)]
+    return found
+
+
+def effective_values(definition: EggDefinition, values: Mapping[str, Any]) -> dict[str, str]:
+    """Value or default of each variable, under its name as the egg spells it; given ones are found in any case."""
+    given = {env.upper(): value for env, value in values.items() if isinstance(value, str)}
+    return {v.env_variable: given.get(v.env_variable.upper(), v.default_value).replace("\x00", "") for v in definition.effective_variables()}
+
+
+def render(
+    definition: EggDefinition,
+    *,
+    values: Mapping[str, Any],
+    image: str | None = None,
+    startup: str | None = None,
+    memory_bytes: int = 0,
+    primary_port: int = 0,
+    container_id: str = "",
+    server_ip: str = "0.0.0.0",  # noqa: S104 - all addresses inside of the container
+    timezone: str = "UTC",
+    privileged: bool = True,
+) -> Rendered:
+    """Render.
+
+    Args:
+        values: what people gave, by `env` as the egg spells it; missing ones take their default.
+        image: one of the egg's images or another reference; None: the egg's first.
+        startup: the name of one of the egg's commands; None: the first.
+        memory_bytes: 0 = no limit. primary_port: 0 = not known yet.
+
+    Returns:
+        Always something; `errors` (fields `variables.NAME`, `image`, `startup`) say why it must not be used.
+    """
+    errors = check_values(definition, values, privileged=privileged)
+    chosen = (image or definition.default_image).strip().removeprefix("~")
+    if not is_reference(chosen):
+        errors.append(FieldError("image", "This is not an image reference.", "invalid"))
+    commands = dict(definition.startup_commands)
+    if startup is not None and startup not in commands:
+        errors.append(FieldError("startup", f"The egg has: {', '.join(commands)}.", "invalid_choice"))
+    line = commands.get(startup or "", definition.default_startup)
+
+    known = effective_values(definition, values)
+    env = {**known, **{name.upper(): value for name, value in known.items()}}
+    env |= {"TZ": timezone, "STARTUP": line, "SERVER_MEMORY": str(memory_bytes // MEBIBYTE), "SERVER_IP": server_ip}
+    env |= {"P_SERVER_UUID": container_id, "P_SERVER_LOCATION": "", "P_SERVER_ALLOCATION_LIMIT": "0"}
+    if primary_port:
+        env["SERVER_PORT"] = str(primary_port)
+    scope = env
+
+    raw = evaluates_startup(chosen)
+    shell_line = to_shell(line, scope)
+    target = YOLK_TARGET if raw else definition.data_target
+    return Rendered(
+        image=chosen,
+        env=env,
+        startup=preview_line(definition, line, scope),
+        command=[] if raw else [shell_line],
+        entrypoint=None if raw else ["/bin/sh", "-c"],
+        stop=stop_spec(definition),
+        data_target=target,
+        working_dir=target,
+        user="",
+        tty=False,
+        process_command=list(definition.process_command) or ["sh", "-c", shell_line],
+        config_files=[_config_file(file, scope) for file in definition.config_files],
+        errors=errors,
+    )
+
+
+def _resolve(name: str, scope: Mapping[str, str]) -> str | None:
+    """The name of the scope's value that a placeholder means, or None: the whole list of what can be read."""
+    if name in scope:
+        return name
+    for prefix in ("server.build.env.", "server.environment.", "env."):
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            return rest if rest in scope else None
+    for prefix in _DEFAULT_ADDRESS:
+        if name in (f"{prefix}.port", f"{prefix}.ip"):
+            wanted = "SERVER_PORT" if name.endswith("port") else "SERVER_IP"
+            return wanted if wanted in scope else None
+    if name in ("server.build.memory", "server.build.memory_limit"):
+        return "SERVER_MEMORY"
+    return None
+
+
+def to_shell(line: str, scope: Mapping[str, str]) -> str:
+    """`{{X}}` -> `${X}` for known names: a value never becomes part of the shell's text."""
+
+    def reference(match: re.Match[str]) -> str:
+        name = _resolve(match[1], scope)
+        return f"${{{name}}}" if name is not None and _IDENTIFIER.match(name) else match[0]
+
+    return with_exec(_PLACEHOLDER.sub(reference, line.replace("\r\n", "\n")).strip())
+
+
+def with_exec(line: str) -> str:
+    """A simple command replaces the shell, so that signals reach it; anything compound stays as it is."""
+    first = line.split(maxsplit=1)[0] if line else ""
+    compound = any(c in _SHELL_NAME.sub("", line) for c in ";&|\n<>(){}`#")
+    return line if compound or not _SIMPLE.match(line) or first in _WORDS_OF_THE_SHELL else f"exec {line}"
+
+
+def preview_line(definition: EggDefinition, line: str, scope: Mapping[str, str]) -> str:
+    """The line for people: values filled in, those of hidden variables masked."""
+    hidden = {variable.env_variable for variable in definition.effective_variables() if not variable.user_viewable}
+    hidden |= {name.upper() for name in hidden}
+
+    def value(match: re.Match[str]) -> str:
+        name = _resolve(match[1], scope)
+        if name is None:
+            return match[0]
+        return HIDDEN if name in hidden else scope[name]
+
+    # One pass over both spellings: what a value says is text, never a placeholder again.
+    return re.sub(rf"{_PLACEHOLDER.pattern}|{_SHELL_NAME.pattern}", lambda m: value(m) if m[1] else _shell_value(m, scope, hidden), line)
+
+
+def _shell_value(match: re.Match[str], scope: Mapping[str, str], hidden: set[str]) -> str:
+    name = match[2]
+    if name not in scope:
+        return match[0]
+    return HIDDEN if name in hidden else scope[name]
+
+
+def fill(text: str, scope: Mapping[str, str]) -> str:
+    """Placeholders of configuration files: `server.*` and `env.*` that are not known become empty, as in the panels eggs come from; others,
+    and `config.*` (the node's own), stay."""
+
+    def value(match: re.Match[str]) -> str:
+        name = _resolve(match[1], scope)
+        if name is not None:
+            return scope[name]
+        return "" if match[1].startswith(("server.", "env.")) else match[0]
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _config_file(file: ConfigFile, scope: Mapping[str, str]) -> ConfigFile:
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return fill(value, scope)
+        return {key: filled(child) for key, child in value.items()} if isinstance(value, dict) else value
+
+    finds = [(fill(key, scope), filled(value)) for key, value in file.find]
+    return ConfigFile(path=fill(file.path, scope), parser=file.parser, find=finds, create_file=file.create_file)

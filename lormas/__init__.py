@@ -1,0 +1,3 @@
+"""Composition root and kernel; owns no domain table."""
+
+__version__ = "0.1.0"

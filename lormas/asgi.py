@@ -1,0 +1,34 @@
+"""The ASGI application: HTTP by Django, the agents' socket by its gateway, browsers' sockets behind Channels' session middleware."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
+http = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loaded first
+
+from containers.live.socket import client_socket  # noqa: E402
+from nodes import gateway, warden  # noqa: E402
+
+client = AuthMiddlewareStack(client_socket)
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Agents have a route of their own: they send no Origin and carry no cookie."""
+    warden.ensure_started()
+    if scope["type"] != "websocket":
+        await http(scope, receive, send)
+        return
+    path = scope["path"].rstrip("/")
+    if path == "/api/ws/nodes":
+        await gateway.application(scope, receive, send)
+    elif path == "/ws":
+        await client(scope, receive, send)
+    else:
+        await receive()
+        await send({"type": "websocket.close", "code": 4404})

@@ -1,0 +1,225 @@
+"""The environment, typed: one table of variables, read once at start.
+
+Each variable can also be given as `NAME_FILE` (a path whose content is the value, for secret mounts), under its aliases, or in a `.env`
+file of the working folder (the real environment wins). A wrong value raises `EnvError` with one sentence that says what to do.
+`docs/operations/settings.md` is generated from `VARIABLES` (`python manage.py settings_table`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class EnvError(ValueError):
+    """A variable's value can't be used; the text is for the person who set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One setting from the environment. `default` None = unset."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    aliases: tuple[str, ...] = ()
+    secret: bool = False
+
+
+def text(value: str) -> str:
+    return value
+
+
+def boolean(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    raise EnvError("must be true or false")
+
+
+def integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise EnvError(f"must be a whole number from {minimum} to {maximum}") from None
+        if not minimum <= number <= maximum:
+            raise EnvError(f"must be a whole number from {minimum} to {maximum}")
+        return number
+
+    return parse
+
+
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            parsed = float(value)
+        except ValueError:
+            raise EnvError(f"must be a number from {minimum:g} to {maximum:g}") from None
+        if not minimum <= parsed <= maximum:
+            raise EnvError(f"must be a number from {minimum:g} to {maximum:g}")
+        return parsed
+
+    return parse
+
+
+def size(value: str) -> int:
+    """Bytes: `536870912`, `512m`, `2g` (powers of 1024)."""
+    cleaned = value.strip().lower().removesuffix("ib").removesuffix("b")
+    factor = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}.get(cleaned[-1:], 1)
+    digits = cleaned[:-1] if factor > 1 else cleaned
+    try:
+        parsed = float(digits)
+    except ValueError:
+        raise EnvError("must be a size such as 512m or 2g") from None
+    if parsed < 0:
+        raise EnvError("must not be negative")
+    return int(parsed * factor)
+
+
+def choice(*options: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in options:
+            raise EnvError(f"must be one of {', '.join(options)}")
+        return value.lower()
+
+    return parse
+
+
+def words(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def path(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        split = urlsplit(value)
+        if split.scheme not in schemes:
+            raise EnvError(f"must be an address that begins with {' or '.join(s + '://' for s in schemes)}")
+        return value.rstrip("/")
+
+    return parse
+
+
+def email(value: str) -> str:
+    local, at, domain = value.strip().partition("@")
+    if not (local and at and "." in domain) or any(c.isspace() for c in value.strip()):
+        raise EnvError("must be an e-mail address")
+    return value.strip().lower()
+
+
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("HOST", text, "127.0.0.1", "Address the panel listens on; 0.0.0.0 = all."),
+    Variable("PORT", integer(1, 65535), 8000, "Port the panel listens on."),
+    Variable("PUBLIC_URL", url("http", "https"), None, "Address under which people and agents reach the panel; unset: http://HOST:PORT."),
+    Variable("LORMAS_DATA", path, Path("data"), "Folder for the database, keys, logs and what the local agent keeps."),
+    Variable("DATABASE_URL", url("sqlite", "postgres", "postgresql"), None, "PostgreSQL or SQLite; unset: SQLite in LORMAS_DATA.", secret=True),
+    Variable("DB_PATH", path, None, "Path of the SQLite file, where DATABASE_URL is unset."),
+    Variable("REDIS_URL", url("redis", "rediss", "unix"), None, "Redis or Valkey; unset: an embedded server.", secret=True),
+    Variable("SECRET_KEY", text, None, "Signs sessions and tokens; unset: made and kept in LORMAS_DATA.", ("BETTER_AUTH_SECRET",), secret=True),
+    Variable("FIELD_KEYS", words, [], "Keys for encrypted columns, newest first; unset: derived from SECRET_KEY.", secret=True),
+    Variable("JWT_SECRET", text, None, "Key for people's tokens; unset: derived from SECRET_KEY.", secret=True),
+    Variable("JWT_ACCESS_SECONDS", integer(60, 86400), 900, "How long an access token lives."),
+    Variable("JWT_REFRESH_SECONDS", integer(3600, 31_536_000), 1_209_600, "How long a refresh token lives."),
+    Variable("DEBUG", boolean, False, "Development mode: tracebacks in the browser. Never on a public address."),
+    Variable("ALLOWED_HOSTS", words, [], "Host names that the panel answers to, beside that of PUBLIC_URL and localhost."),
+    Variable("TRUSTED_PROXIES", words, [], "Addresses or networks of reverse proxies whose X-Forwarded-For is believed."),
+    Variable("CORS_ORIGINS", words, [], "Origins that may call the API from a browser."),
+    Variable("LOG_LEVEL", choice(*LOG_LEVELS), "info", "trace, debug, info, warn or error."),
+    Variable("LOG_FORMAT", choice("auto", "json", "console"), "auto", "json, console, or auto (console on a terminal)."),
+    Variable("SUPERUSER_EMAIL", email, None, "Made at first start; unset: admin@lormas.local.", ("ADMIN_DEFAULT_USERNAME",)),
+    Variable("SUPERUSER_PASSWORD", text, None, "Unset: a random one, shown once.", ("ADMIN_DEFAULT_PASSWORD",), secret=True),
+    Variable("SIGNUP_ENABLED", boolean, True, "May people make accounts for themselves?"),
+    Variable("SIGNUP_ROLE", text, "member", "Role of those who sign up."),
+    Variable("GITHUB_CLIENT_ID", text, None, "GitHub sign-in."),
+    Variable("GITHUB_CLIENT_SECRET", text, None, "GitHub sign-in.", secret=True),
+    Variable("DISCORD_CLIENT_ID", text, None, "Discord sign-in."),
+    Variable("DISCORD_CLIENT_SECRET", text, None, "Discord sign-in.", secret=True),
+    Variable("EMAIL_URL", text, "console://", "console:// or smtp://user:password@host:port.", secret=True),
+    Variable("EMAIL_FROM", text, "Lormas <noreply@lormas.local>", "Sender of the panel's mail."),
+    Variable("DOCKER_HOST", text, None, "Engine of the local agent; unset: the default socket.", ("DOCKER_SOCKET_PATH",)),
+    Variable("LORMAS_AGENT", boolean, True, "Start a local agent beside the panel."),
+    Variable("LORMAS_AGENT_RUNTIME", choice("auto", "docker", "process"), "auto", "Runtime of the local agent; auto: docker if it answers."),
+    Variable("LORMAS_DEMO", boolean, True, "Deploy the hello egg at first start."),
+    Variable("PORT_RANGE", text, "25565-26564", "Host ports that a new node hands out, as FIRST-LAST."),
+    Variable("CONTAINER_CPU_LIMIT", number(0.01, 1024), 1.0, "Cores of a container that names none."),
+    Variable("CPU_OVERCOMMIT", number(1, 1000), 4.0, "How many times its cores a node without a cluster promises: cores are shared, memory is not."),
+    Variable("CONTAINER_MEMORY_LIMIT", size, 512 * 1024**2, "Memory of a container that names none, such as 512m."),
+    Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
+    Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
+    Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
+    Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
+    Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
+    Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
+    Variable("METRICS_TOKEN", text, None, "Bearer token for /metrics; unset: administrators only.", secret=True),
+)
+_BY_NAME = {variable.name: variable for variable in VARIABLES}
+
+
+def _dotenv(folder: Path) -> dict[str, str]:
+    file = folder / ".env"
+    found: dict[str, str] = {}
+    if not file.is_file():
+        return found
+    for count, raw in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        line = raw.strip().removeprefix("export ")
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise EnvError(f".env line {count} is not NAME=value; correct or remove it.")
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found
+
+
+class Env:
+    """The values of `VARIABLES` from a mapping; `env["PORT"]` is already of its type."""
+
+    def __init__(self, source: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
+        real = dict(os.environ if source is None else source)
+        self._source = {**_dotenv(folder or Path.cwd()), **real}
+
+    def raw(self, variable: Variable) -> tuple[str, str] | None:
+        """Name under which it is set, and the text; None if unset or empty."""
+        for name in (variable.name, *variable.aliases):
+            file = self._source.get(f"{name}_FILE")
+            if file:
+                try:
+                    return f"{name}_FILE", Path(file).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    raise EnvError(f"{name}_FILE names {file}, which can't be read ({error.strerror}): give a readable file or unset it.") from None
+            value = self._source.get(name)
+            if value:
+                return name, value
+        return None
+
+    def __getitem__(self, name: str) -> Any:
+        variable = _BY_NAME[name]
+        found = self.raw(variable)
+        if found is None:
+            return variable.default
+        try:
+            return variable.parse(found[1])
+        except EnvError as error:
+            shown = "the value given" if variable.secret else repr(found[1])
+            raise EnvError(f"{found[0]} {error}, not {shown}: correct it in the environment or in .env, or unset it.") from None
+
+    def check(self) -> None:
+        """Read every variable, so that a wrong one is told before anything starts; raises EnvError."""
+        for variable in VARIABLES:
+            self[variable.name]

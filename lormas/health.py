@@ -1,0 +1,175 @@
+"""`/healthz` (alive), `/readyz` (fit for traffic), `/health` (what is going on), `/metrics` (for Prometheus)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import redis
+import structlog
+from django.apps import apps
+from django.conf import settings
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
+from drf_spectacular.utils import extend_schema, inline_serializer
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.access import has
+from lormas.common import clock
+
+log = structlog.get_logger(__name__)
+STARTED: Final = time.monotonic()
+CACHED_SECONDS: Final = 5
+_migrated = False
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Alive; touches nothing."""
+    return JsonResponse({"status": "ok"})
+
+
+def _database() -> str | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        log.warning("ready.database", error=str(error))
+        return "the database does not answer"
+    return None
+
+
+def _broker() -> str | None:
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+            client.ping()
+    except redis.RedisError as error:
+        log.warning("ready.broker", error=str(error))
+        return "the message broker does not answer"
+    return None
+
+
+def _migrations() -> str | None:
+    global _migrated
+    if _migrated:
+        return None
+    try:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            return "migrations are missing: run `python manage.py migrate`"
+    except DatabaseError:
+        return "unknown while the database does not answer"
+    _migrated = True
+    return None
+
+
+READY: Final[dict[str, Callable[[], str | None]]] = {"database": _database, "broker": _broker, "migrations": _migrations}
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Fit for traffic? 503 names what fails, in a word that gives nothing away."""
+    found = {name: check() for name, check in READY.items()}
+    failing = {name: why for name, why in found.items() if why}
+    body: dict[str, Any] = {"status": "unavailable" if failing else "ok", "checks": {name: why or "ok" for name, why in found.items()}}
+    response = JsonResponse(body, status=503 if failing else 200)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _by_status(model: str) -> dict[str, int]:
+    label, name = model.split(".")
+    cls = apps.get_model(label, name)
+    return dict(cls._default_manager.order_by().values_list("status").annotate(n=Count("pk")))
+
+
+def counts() -> dict[str, Any]:
+    """Rows by status, and when they were counted; kept a few seconds so that probes cost nothing (J11)."""
+    key = "health:counts"
+    found: dict[str, Any] | None
+    try:
+        found = cache.get(key)
+    except redis.RedisError:
+        found = None
+    if found is None:
+        found = {
+            "nodes": _by_status("nodes.Node"),
+            "containers": _by_status("containers.Container"),
+            "operations": _by_status("nodes.Operation"),
+            "counted_at": clock.rfc3339(clock.now()),
+        }
+        try:
+            cache.set(key, found, CACHED_SECONDS)
+        except redis.RedisError as error:
+            log.warning("health.cache", error=str(error))
+    return found
+
+
+_HEALTH = inline_serializer(
+    "Health",
+    {
+        "status": serializers.ChoiceField(["ok", "degraded"]),
+        "uptime_seconds": serializers.IntegerField(),
+        "version": serializers.CharField(),
+        "nodes": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
+        "containers": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
+        "operations": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
+        "counted_at": serializers.DateTimeField(required=False),
+        "disk_free_bytes": serializers.IntegerField(required=False),
+        "checks": serializers.DictField(child=serializers.CharField(), required=False),
+    },
+)
+
+
+class HealthView(APIView):
+    """Status, uptime, version; to those with `system.view` also what runs."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses={200: _HEALTH}, tags=["system"])
+    def get(self, request: Request) -> Response:
+        """The panel's health."""
+        checks = {name: check() for name, check in READY.items()}
+        body: dict[str, Any] = {
+            "status": "degraded" if any(checks.values()) else "ok",
+            "uptime_seconds": int(time.monotonic() - STARTED),
+            "version": settings.VERSION,
+        }
+        if has(request.user, "system.view"):
+            body |= {"checks": {name: why or "ok" for name, why in checks.items()}, "disk_free_bytes": shutil.disk_usage(settings.DATA_DIR).free}
+            body |= counts()
+        return Response(body)
+
+
+class _Rows:
+    """Gauges made of the counted rows."""
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        found = counts()
+        for name in ("nodes", "containers", "operations"):
+            gauge = GaugeMetricFamily(f"lormas_{name}", f"{name.title()} by status.", labels=["status"])
+            for status, count in sorted(found[name].items()):
+                gauge.add_metric([status], count)
+            yield gauge
+        yield GaugeMetricFamily("lormas_uptime_seconds", "Since this process started.", value=time.monotonic() - STARTED)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text: with `METRICS_TOKEN` as bearer token, or signed in with `system.view`."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    allowed = settings.METRICS_TOKEN is not None and constant_time_compare(given, settings.METRICS_TOKEN)
+    if not allowed and not has(request.user, "system.view"):
+        return HttpResponse("Give METRICS_TOKEN as a bearer token.\n", status=401, headers={"WWW-Authenticate": "Bearer"}, content_type="text/plain")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Rows())
+    return HttpResponse(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")

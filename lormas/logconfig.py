@@ -1,0 +1,60 @@
+"""Structured logs: JSON lines for machines, colours for a terminal; one level switch (`LOG_LEVEL`)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+TRACE = 5
+LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "access", "refresh", "private_key", "api_key", "cookie"})
+
+
+def mask_secrets(_logger: Any, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Values under telling names never reach a log."""
+    for key in event:
+        if key.lower() in SECRET_KEYS:
+            event[key] = "***"
+    return event
+
+
+def structlog_config(*, level: str, style: str) -> dict[str, Any]:
+    """Configure structlog and give the `LOGGING` dict that routes the standard library through it."""
+    logging.addLevelName(TRACE, "TRACE")
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask_secrets,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        structlog.processors.UnicodeDecoder(),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    root = LEVELS[level]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": {"()": structlog.stdlib.ProcessorFormatter, "processor": renderer, "foreign_pre_chain": shared}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["stderr"], "level": root},
+        "loggers": {
+            "django.server": {"level": "WARNING"},
+            "daphne": {"level": "WARNING"},
+            "asyncio": {"level": "WARNING"},
+            "amqp": {"level": "WARNING"},
+            "kombu": {"level": "WARNING"},
+            "celery": {"level": max(root, logging.INFO)},
+            "django.db.backends": {"level": root if level == "trace" else logging.WARNING},
+        },
+    }

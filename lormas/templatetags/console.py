@@ -1,0 +1,304 @@
+"""What every console template uses: icons, states as words and colours, sizes, times, addresses of built assets."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as lazy
+from lucide import IconDoesNotExist, _render_icon
+
+from lormas import assets
+from lormas.common import clock
+from lormas.common.pages import TOAST_TAG, Toast
+
+register = template.Library()
+
+STATES: dict[str, dict[str, tuple[Any, str]]] = {
+    "container": {
+        "creating": (lazy("Creating"), "blue busy"),
+        "installing": (lazy("Installing"), "blue busy"),
+        "starting": (lazy("Starting"), "blue busy"),
+        "running": (lazy("Running"), "green"),
+        "paused": (lazy("Paused"), "amber hollow"),
+        "stopping": (lazy("Stopping"), "blue busy"),
+        "stopped": (lazy("Stopped"), "hollow"),
+        "restarting": (lazy("Restarting"), "blue busy"),
+        "crashed": (lazy("Crashed"), "red"),
+        "failed": (lazy("Failed"), "red"),
+        "missing": (lazy("Missing"), "red hollow"),
+        "unknown": (lazy("Unknown"), "amber"),
+        "deleting": (lazy("Deleting"), "blue busy"),
+        "deleted": (lazy("Deleted"), "hollow"),
+    },
+    "node": {
+        "PENDING": (lazy("Pending"), "blue hollow"),
+        "ACTIVE": (lazy("Active"), "green"),
+        "NOT_READY": (lazy("Not ready"), "amber"),
+        "INACTIVE": (lazy("Inactive"), "red"),
+        "MAINTENANCE": (lazy("Maintenance"), "hollow"),
+    },
+    "operation": {
+        "queued": (lazy("Queued"), "blue hollow"),
+        "running": (lazy("Running"), "blue busy"),
+        "succeeded": (lazy("Succeeded"), "green"),
+        "failed": (lazy("Failed"), "red"),
+        "cancelled": (lazy("Cancelled"), "hollow"),
+        "timed_out": (lazy("Timed out"), "red hollow"),
+    },
+}
+ACTS: dict[str, tuple[Any, str]] = {
+    "start": (lazy("Start"), "play"),
+    "stop": (lazy("Stop"), "square"),
+    "restart": (lazy("Restart"), "rotate-cw"),
+    "kill": (lazy("Kill"), "skull"),
+    "pause": (lazy("Pause"), "pause"),
+    "unpause": (lazy("Resume"), "play"),
+}
+
+
+@lru_cache(maxsize=512)
+def _icon(name: str, classes: str) -> str:
+    try:
+        return str(_render_icon(name, None, **{"class": f"i {classes}".strip(), "aria-hidden": "true"}))
+    except IconDoesNotExist:
+        return str(_render_icon("box", None, **{"class": f"i {classes}".strip(), "aria-hidden": "true"}))
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "") -> SafeString:
+    """A lucide icon, inline; an unknown name gives a box."""
+    return mark_safe(_icon(str(name), str(classes)))  # noqa: S308 - from the lucide package, name is a key into it
+
+
+@register.simple_tag
+def asset(name: str) -> str:
+    """Address of a built asset, with the stamp of its build."""
+    return f"{static(f'dist/{name}')}?v={_stamp()}"
+
+
+def _stamp() -> str:
+    try:
+        return assets.STAMP.read_text().strip()
+    except OSError:
+        return "0"
+
+
+@register.simple_tag
+def state(kind: str, value: str, classes: str = "") -> SafeString:
+    """A state as a dot and its word."""
+    word, tone = STATES[kind].get(value, (value, ""))
+    return format_html('<span class="state {} {}">{}</span>', tone, classes, word)
+
+
+@register.simple_tag
+def state_word(kind: str, value: str) -> str:
+    """Only the word."""
+    return str(STATES[kind].get(value, (value, ""))[0])
+
+
+@register.filter
+def act_word(action: str) -> str:
+    return str(ACTS.get(action, (action, ""))[0])
+
+
+@register.filter
+def act_icon(action: str) -> str:
+    return ACTS.get(action, ("", "circle"))[1]
+
+
+@register.filter
+def bytes_word(value: Any) -> str:
+    """`1.50 GiB`; the same rule as frontend/src/format.js."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return "–"
+    step = 0
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    while abs(number) >= 1023.5 and step < len(units) - 1:
+        number /= 1024
+        step += 1
+    digits = 0 if step == 0 or number >= 99.5 else 1 if number >= 9.95 else 2
+    return f"{number:.{digits}f}\u202f{units[step]}"
+
+
+@register.filter
+def percent_word(value: Any) -> str:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return "–"
+    return f"{number:.0f}\u202f%" if number >= 9.95 else f"{number:.1f}\u202f%"
+
+
+@register.filter
+def cores(value: Any) -> str:
+    """`0.5`, `2`."""
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return "–"
+
+
+@register.filter
+def share(part: Any, whole: Any) -> int:
+    """Whole percent, 0 to 100."""
+    try:
+        return max(0, min(100, round(100 * float(part) / float(whole))))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0
+
+
+def ago_word(seconds: float) -> str:
+    """`now`, `12s ago`, `3m ago`; frontend/src/format.js lets it tick."""
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
+        if seconds < limit:
+            return _("now") if seconds < 5 else _("%(count)d%(unit)s ago") % {"count": seconds // size, "unit": unit}
+    return _("%(count)dd ago") % {"count": seconds // 86400}
+
+
+def span_word(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {whole % 60}s" if minutes else f"{whole}s"
+
+
+def _moment(value: Any) -> datetime | None:
+    return clock.parse_rfc3339(value) if isinstance(value, str) else value
+
+
+@register.simple_tag
+def ago(value: Any, how: str = "ago") -> SafeString | str:
+    """A time that ticks; `how` is `ago` or `span` (3h 2m)."""
+    moment = _moment(value)
+    if not moment:
+        return "–"
+    seconds = (clock.now() - moment).total_seconds()
+    word = span_word(seconds) if how == "span" else ago_word(max(0.0, seconds))
+    return format_html('<time datetime="{}" data-ago="{}">{}</time>', clock.rfc3339(moment), how, word)
+
+
+@register.simple_tag
+def took(start: datetime | None, end: datetime | None) -> str:
+    """How long it took: `0.4 s`, `2m 3s`."""
+    if not start or not end:
+        return "–"
+    seconds = (end - start).total_seconds()
+    return f"{seconds:.1f}\u202fs" if seconds < 10 else span_word(seconds)
+
+
+@register.simple_tag(takes_context=True)
+def query(context: dict[str, Any], **changes: Any) -> str:
+    """The page's own query with some keys changed; an empty value drops a key."""
+    kept = {key: value for key, value in context["request"].GET.items() if key not in changes}
+    kept.update({key: value for key, value in changes.items() if value not in (None, "")})
+    return "?" + urlencode(kept)
+
+
+@register.filter
+def get(mapping: Any, key: Any) -> Any:
+    """`mapping[key]`, or empty."""
+    try:
+        return mapping.get(key, "")
+    except AttributeError:
+        return ""
+
+
+@register.filter
+def short_id(value: Any) -> str:
+    """Last eight of an id: ours begin with the time."""
+    return str(value)[-8:]
+
+
+@register.filter
+def log_points(values: Any) -> str:
+    """Numbers as the `points` of a sparkline."""
+    return ",".join(f"{value:.4g}" for value in values or ())
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    """Split at spaces, to loop over a literal."""
+    return str(text).split()
+
+
+@register.filter
+def unlocal(value: Any) -> str:
+    """A number for an HTML attribute: a dot, at most two digits."""
+    return f"{float(value):.2f}"
+
+
+ENTRY_WORDS: dict[str, Any] = {
+    "containers.create": lazy("created"),
+    "containers.start": lazy("started"),
+    "containers.stop": lazy("stopped"),
+    "containers.restart": lazy("restarted"),
+    "containers.kill": lazy("killed"),
+    "containers.pause": lazy("paused"),
+    "containers.unpause": lazy("resumed"),
+    "containers.update": lazy("changed the settings of"),
+    "containers.delete": lazy("moved to the trash"),
+    "containers.purge": lazy("deleted for good"),
+    "containers.restore": lazy("took out of the trash"),
+    "containers.exec": lazy("ran a command in"),
+    "containers.console": lazy("wrote to the console of"),
+    "containers.logs_cleared": lazy("cleared the log of"),
+    "nodes.create": lazy("registered node"),
+    "nodes.update": lazy("changed node"),
+    "nodes.delete": lazy("deleted node"),
+    "nodes.rotate_token": lazy("renewed the token of node"),
+    "nodes.token": lazy("renewed the token of node"),
+    "eggs.import": lazy("imported egg"),
+    "eggs.delete": lazy("deleted egg"),
+    "nodes.set_status": lazy("changed the status of node"),
+    "quickstart.hello": lazy("deployed the first container,"),
+    "accounts.sign_up": lazy("made an account"),
+    "accounts.password": lazy("changed the password of"),
+    "accounts.password_reset": lazy("reset the password of"),
+    "accounts.profile": lazy("changed the profile of"),
+    "accounts.superuser": lazy("made the administrator"),
+    "api.denied": lazy("tried what is not allowed:"),
+    "accounts.sign_in": lazy("signed in"),
+    "accounts.sign_out": lazy("signed out"),
+}
+
+
+@register.filter
+def entry_words(entry: Any) -> str:
+    """What a row of the journal says was done; an action without words is told as it is."""
+    words_ = str(ENTRY_WORDS.get(entry.action, entry.action.replace(".", " ").replace("_", " ")))
+    return (
+        words_
+        if entry.outcome == "ok"
+        else _("%(what)s: refused") % {"what": words_}
+        if entry.outcome == "refused"
+        else _("%(what)s: failed") % {"what": words_}
+    )
+
+
+@register.filter
+def as_toast(message: Any) -> Toast:
+    """A message of Django's framework as a toast; `answer` puts whole ones into messages."""
+    if TOAST_TAG in str(message.extra_tags or "").split():
+        return Toast(**json.loads(str(message.message)))
+    title, _newline, text = str(message.message).partition("\n")
+    return Toast(title, text, tone="red" if message.level_tag == "error" else "amber" if message.level_tag == "warning" else "green")
+
+
+@register.filter
+def percent_of(value: Any) -> str:
+    """`37 %` of a whole percent."""
+    return f"{value}\u202f%"

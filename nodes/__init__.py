@@ -1,0 +1,1 @@
+"""Nodes, clusters, the agents' gateway, commands, operations, placement."""

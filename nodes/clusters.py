@@ -1,0 +1,57 @@
+"""Acts on clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models.deletion import ProtectedError
+
+from audit.services import Actor, Target, record
+from lormas.common.errors import Conflict, FieldError
+from nodes.models import Cluster
+
+
+def _target(cluster: Cluster) -> Target:
+    return Target("cluster", str(cluster.pk), cluster.name)
+
+
+def _save(cluster: Cluster) -> None:
+    try:
+        with transaction.atomic():
+            cluster.save()
+    except IntegrityError as error:
+        taken = [FieldError("name", "Taken.", "unique")]
+        raise Conflict(f"There is already a cluster called {cluster.name}.", code="name_taken", errors=taken) from error
+
+
+@transaction.atomic
+def create_cluster(*, actor: Actor, **fields: Any) -> Cluster:
+    """A new cluster. Raises Conflict(`name_taken`)."""
+    cluster = Cluster(**fields)
+    _save(cluster)
+    record("clusters.create", actor=actor, target=_target(cluster), after=fields)
+    return cluster
+
+
+@transaction.atomic
+def update_cluster(cluster: Cluster, *, actor: Actor, **changes: Any) -> Cluster:
+    """Change it. Raises Conflict(`name_taken`)."""
+    before = {name: getattr(cluster, name) for name in changes if getattr(cluster, name) != changes[name]}
+    if before:
+        for name in before:
+            setattr(cluster, name, changes[name])
+        _save(cluster)
+        record("clusters.update", actor=actor, target=_target(cluster), before=before, after={name: changes[name] for name in before})
+    return cluster
+
+
+@transaction.atomic
+def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
+    """Delete an empty one. Raises Conflict(`cluster_in_use`)."""
+    target = _target(cluster)
+    try:
+        cluster.delete()
+    except ProtectedError as error:
+        raise Conflict(f"{target.label} still has {len(error.protected_objects)} nodes: move them first.", code="cluster_in_use") from error
+    record("clusters.delete", actor=actor, target=target)

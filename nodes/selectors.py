@@ -1,0 +1,105 @@
+"""Reads of nodes for pages, API and placement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, QuerySet, Sum
+
+from nodes.models import Node
+from nodes.placement import NodeView, Taint
+from nodes.services import overcommit_of
+from nodes.states import NodeStatus
+
+
+def view_of(node: Node, *, ports_taken: frozenset[tuple[str, int]] = frozenset()) -> NodeView:
+    """A node's row as placement sees it."""
+    cpu, memory, storage = overcommit_of(node.cluster)
+    return NodeView(
+        id=node.pk,
+        name=node.name,
+        status=node.status,
+        status_reason=node.status_reason,
+        is_schedulable=node.is_schedulable,
+        cluster_id=node.cluster_id,
+        cpu_cores=node.cpu_cores,
+        memory_bytes=node.total_memory_bytes,
+        storage_bytes=node.total_storage_bytes,
+        allocated_cpus=node.allocated_cpus,
+        allocated_memory_bytes=node.allocated_memory_bytes,
+        allocated_storage_bytes=node.allocated_storage_bytes,
+        overcommit_cpu=cpu,
+        overcommit_memory=memory,
+        overcommit_storage=storage,
+        pods=node.current_pods,
+        max_pods=node.max_pods,
+        labels=node.labels,
+        taints=tuple(Taint(key=t["key"], value=t.get("value", ""), effect=t["effect"]) for t in node.taints),
+        arch=node.cpu_architecture,
+        runtime_kind=node.runtime_kind,
+        isolates=node.isolates,
+        port_first=node.port_first,
+        port_last=node.port_last,
+        ports_taken=ports_taken,
+    )
+
+
+def placement_views(cluster_id: UUID | None = None, *, ports_taken: Mapping[UUID, frozenset[tuple[str, int]]] | None = None) -> list[NodeView]:
+    """All nodes (of a cluster) for `nodes.placement.rank`; ports held by containers are given by the room that knows them."""
+    found = Node.objects.select_related("cluster")
+    if cluster_id is not None:
+        found = found.filter(cluster_id=cluster_id)
+    taken = ports_taken or {}
+    return [view_of(node, ports_taken=taken.get(node.pk, frozenset())) for node in found]
+
+
+def online(nodes: QuerySet[Node]) -> QuerySet[Node]:
+    """Those heard within the bound."""
+    return nodes.filter(status=NodeStatus.ACTIVE) | nodes.filter(status__in=(NodeStatus.NOT_READY, NodeStatus.MAINTENANCE)).exclude(gateway="")
+
+
+def offline(nodes: QuerySet[Node]) -> QuerySet[Node]:
+    """The others."""
+    return nodes.exclude(pk__in=online(nodes).values("pk"))
+
+
+def _percent(used: float, total: float) -> float:
+    return round(100 * used / total, 1) if total else 0.0
+
+
+def stats(nodes: QuerySet[Node]) -> dict[str, Any]:
+    """Counts by status, capacity, what is promised, containers, percent. Two queries whatever the size."""
+    plain = nodes.order_by()
+    counts = dict.fromkeys(NodeStatus.values, 0)
+    counts.update({row["status"]: row["count"] for row in plain.values("status").annotate(count=Count("pk"))})
+    sums = plain.aggregate(
+        cpu_cores=Sum("cpu_cores", default=0.0),
+        memory=Sum("total_memory_bytes", default=0),
+        storage=Sum("total_storage_bytes", default=0),
+        allocated_cpus=Sum("allocated_cpus", default=0.0),
+        allocated_memory=Sum("allocated_memory_bytes", default=0),
+        allocated_storage=Sum("allocated_storage_bytes", default=0),
+        pods=Sum("current_pods", default=0),
+        max_pods=Sum("max_pods", default=0),
+        total=Count("pk"),
+    )
+    return {
+        "total": sums["total"],
+        "online": online(plain).count(),
+        "by_status": counts,
+        "capacity": {"cpu_cores": sums["cpu_cores"], "memory_bytes": sums["memory"], "storage_bytes": sums["storage"], "pods": sums["max_pods"]},
+        "allocated": {
+            "cpus": sums["allocated_cpus"],
+            "memory_bytes": sums["allocated_memory"],
+            "storage_bytes": sums["allocated_storage"],
+            "pods": sums["pods"],
+        },
+        "percent": {
+            "cpu": _percent(sums["allocated_cpus"], sums["cpu_cores"]),
+            "memory": _percent(sums["allocated_memory"], sums["memory"]),
+            "storage": _percent(sums["allocated_storage"], sums["storage"]),
+            "pods": _percent(sums["pods"], sums["max_pods"]),
+        },
+    }

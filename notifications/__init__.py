@@ -1,0 +1,1 @@
+"""Webhooks, e-mail, in-console inbox (planned)."""

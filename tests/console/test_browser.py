@@ -1,0 +1,294 @@
+"""The console in a real browser against a real panel; the node is played over the bus."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lormas import assets
+from tests.console.puppet import Puppet
+from tests.nodes.rig import Panel
+
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+MOST_SCRIPT_BYTES = 150 * 1024
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    assets.build()
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # playwright's sync API has a loop running in this thread
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def panel(transactional_db: None, tmp_path: Path) -> Iterator[Panel]:
+    process = Panel(log=tmp_path / "panel.log", NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600").start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def puppet(node: Any) -> Iterator[Puppet]:
+    played = Puppet(node.pk).start()
+    yield played
+    played.stop()
+
+
+class Visitor:
+    """One person's browser window; collects what the console complains of."""
+
+    def __init__(self, page: Any, panel: Panel) -> None:
+        self.page = page
+        self.panel = panel
+        self.complaints: list[str] = []
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: self.complaints.append(str(e)))
+        page.on("dialog", lambda d: (self.complaints.append("dialog"), d.dismiss()))
+
+    def go(self, path: str) -> Any:
+        response = self.page.goto(self.panel.url + path, wait_until="load")
+        assert response.status < 400, path
+        return self.page
+
+    def until(self, script: str, *, seconds: float = 15) -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:  # not wait_for_function: it needs eval, which the policy forbids
+            if found := self.page.evaluate(script):
+                return found
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"not within {seconds} s: {script}")
+
+
+@pytest.fixture
+def visit(chromium: Any, panel: Panel) -> Iterator[Callable[..., Visitor]]:
+    from django.conf import settings
+    from django.test import Client
+
+    contexts = []
+
+    def inner(user: Any = None, **options: Any) -> Visitor:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        if user is not None:
+            client = Client()
+            client.force_login(user, backend="accounts.backends.EmailOrUsernameBackend")
+            context.add_cookies(
+                [{"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value, "url": panel.url}]
+            )
+        return Visitor(context.new_page(), panel)
+
+    yield inner
+    for context in contexts:
+        context.close()
+
+
+def addresses(web: Any, node: Any, egg: Any, failed: Any, pending: Any) -> list[str]:
+    one, it, known = f"/containers/{web.pk}", f"/nodes/{node.pk}", f"/eggs/{egg.pk}"
+    containers = ["/containers", "/containers/new", "/containers/new?source=image", f"/containers/new?egg={egg.pk}"]
+    details = [one, *(f"{one}/{tab}" for tab in ("stats", "settings", "activity", "delete"))]
+    fleet = ["/nodes", "/nodes/new", it, f"{it}/edit", f"/nodes/{pending.pk}", "/operations", f"/operations/{failed.pk}"]
+    return ["/", *containers, *details, *fleet, "/eggs", known, "/eggs/import", "/profile", "/password"]
+
+
+def test_no_page_has_a_serious_finding_of_axe_a_complaint_or_a_sideways_scroll(
+    visit: Callable[..., Visitor], root: Any, web: Any, node: Any, egg: Any, failed: Any, pending: Any
+) -> None:
+    """WCAG 2.2 AA in both themes; 360 px wide without a horizontal scroll bar; no violation of the policy."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for theme in ("light", "dark"):
+        visitor = visit(root, color_scheme=theme)
+        for address in addresses(web, node, egg, failed, pending):
+            page = visitor.go(address)
+            page.wait_for_timeout(150)
+            found = Axe().run(page).response["violations"]
+            bad = [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
+            assert not bad, f"{address} {theme}: {bad}"
+        assert visitor.complaints == []
+    phone = visit(root, viewport={"width": 360, "height": 740}, has_touch=True)
+    for address in ["/login", *addresses(web, node, egg, failed, pending)]:
+        page = phone.go(address)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, address
+
+
+def test_signing_in_works_with_a_keyboard_and_without_javascript(visit: Callable[..., Visitor], alice: Any, web: Any) -> None:
+    from django.contrib.auth.hashers import Argon2PasswordHasher
+
+    hasher = Argon2PasswordHasher()  # the panel is a process of its own and knows only the real ones
+    type(alice).objects.filter(pk=alice.pk).update(password=hasher.encode("correct horse battery", hasher.salt()))
+    page = visit().go("/containers")
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type("correct horse battery")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: url.endswith("/containers") and "login" not in url)
+    plain = visit(java_script_enabled=False).go("/login")
+    plain.fill("[name=login]", "alice@example.org")
+    plain.fill("[name=password]", "correct horse battery")
+    plain.click("button[type=submit]")
+    assert "/login" not in plain.url, plain.inner_text("main")
+    plain.goto(plain.url.rstrip("/") + f"/containers/{web.pk}")
+    plain.click(".pw-stop >> visible=true")
+    assert plain.inner_text("#c-head .state") == "Stopping"
+
+
+HOSTILE = [
+    "<script>window.pwned=1</script>",
+    "<img src=x onerror=window.pwned=1>",
+    "\x1b[31m<svg onload=window.pwned=1>\x1b[0m",
+    "\x1b]8;;javascript:window.pwned=1\x1b\\click\x1b]8;;\x1b\\",
+    "\x1b]52;c;cHduZWQ=\x07clipboard",
+    "\x1b]0;title\x07",
+    "\x1b[2J\x1b[H\x1b[?1049halt screen\x1b[6n",
+    "javascript:window.pwned=1 data:text/html,x http://good.example/a?b=<i>",
+    "\u202egnp.exe\u2066",
+    "progress 10%\rprogress 100%",
+    "\x1b[38;5;196mred\x1b[48;2;1;2;3mback\x1b[1;3;4;9mall",
+    "\x1b[",
+    "\x1b]8;;",
+    "a" * 20_000,
+]
+
+
+def test_hostile_log_lines_stay_text(visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet) -> None:
+    """F08, F09: text only, http(s) links only, no title, no clipboard, no other escape than colours."""
+    puppet.say(web.pk, *HOSTILE)
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{web.pk}")
+    visitor.until(f"document.querySelectorAll('.ln').length >= {len(HOSTILE)}")
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("[...document.querySelectorAll('.log-view *')].every(el => ['DIV', 'SPAN', 'TIME', 'A', 'MARK'].includes(el.tagName))")
+    assert page.evaluate("[...document.querySelectorAll('.log-view a')].map(a => a.protocol)") == ["http:"]
+    text = page.evaluate("[...document.querySelectorAll('.ln > span')].map(el => el.textContent)")
+    assert text[0] == HOSTILE[0] and text[3] == "click" and text[4] == "clipboard" and text[6] == "alt screen" and text[9] == "progress 100%"
+    assert not any(character in "".join(text) for character in "\x1b\x07\u202e\u2066")
+    assert "Lormas" in page.title() and visitor.complaints == []
+
+
+def test_the_log_goes_on_after_the_panel_was_away_with_every_line_once(
+    visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet, panel: Panel
+) -> None:
+    puppet.say(web.pk, *(f"line {n}" for n in range(1, 41)))
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{web.pk}")
+    visitor.until("document.querySelectorAll('.ln').length === 40")
+    puppet.say(web.pk, "line 41")
+    visitor.until("document.querySelectorAll('.ln').length === 41")
+    panel.stop()
+    visitor.until("!document.querySelector('#linkbar').hidden")
+    assert page.evaluate("document.documentElement.dataset.link") == "off"
+    puppet.say(web.pk, *(f"line {n}" for n in range(42, 61)))
+    panel.start()
+    page.click("#linkbar [data-do=retry]")
+    visitor.until("document.querySelectorAll('.ln').length === 60", seconds=40)
+    assert page.evaluate("[...document.querySelectorAll('.ln > span')].map(el => el.textContent)") == [f"line {n}" for n in range(1, 61)]
+    visitor.until("document.querySelector('#linkbar').hidden")
+
+
+def test_states_and_numbers_patch_themselves_and_power_tells_how_it_ends(visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet) -> None:
+    from containers.models import Container
+    from containers.services.publish import announce
+    from nodes.operations import settle_operation
+
+    visitor = visit(alice)
+    page = visitor.go("/containers")
+    row = f"#c-{web.pk}"
+    page.wait_for_selector(f"{row} [data-stat=cpu]")
+    for value in (11.0, 42.0):
+        puppet.sample(web.pk, cpu_percent=value, memory_bytes=512 * 1024**2)
+    visitor.until(f"document.querySelector('{row} [data-stat=cpu]').textContent.startsWith('42')")
+    page.click(f"{row} .pw-stop")
+    page.wait_for_selector(f"{row} .state.busy >> text=Stopping")
+    page.wait_for_selector("#toasts >> text=Stop web-1")
+    operation_id = Container.objects.get(pk=web.pk).operation_id
+    Container.objects.filter(pk=web.pk).update(status="crashed", status_reason="It would not stop.")
+    settle_operation(operation_id, status="failed", error_code="x", error_detail="The process ignored every signal.")
+    announce(Container.objects.get(pk=web.pk))
+    page.wait_for_selector("#toasts >> text=The process ignored every signal.")
+    page.wait_for_selector(f"{row} .state.red >> text=Crashed")
+    assert page.locator(f"#toast-op-{operation_id}").count() == 0
+    assert [c for c in visitor.complaints if "oob" in c] == []
+
+
+def test_the_command_line_reaches_the_process_and_remembers(
+    visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet, eventually: Any
+) -> None:
+    puppet.say(web.pk, "ready")
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{web.pk}")
+    visitor.until("document.querySelectorAll('.ln').length === 1")
+    page.fill("#log-command", "say <b>hi</b>")
+    page.keyboard.press("Enter")
+    eventually(lambda: puppet.typed == ["say <b>hi</b>"])
+    page.keyboard.press("ArrowUp")
+    assert page.input_value("#log-command") == "say <b>hi</b>"
+
+
+def test_a_waiting_node_turns_green_by_itself(visit: Callable[..., Visitor], root: Any, pending: Any) -> None:
+    from nodes.models import Node
+    from nodes.services import publish_node
+
+    visitor = visit(root)
+    page = visitor.go(f"/nodes/{pending.pk}")
+    page.wait_for_selector("text=Waiting for the agent")
+    page.wait_for_timeout(500)
+    Node.objects.filter(pk=pending.pk).update(status="ACTIVE", cpu_cores=4, total_memory_bytes=2**33, gateway="x", status_reason="")
+    publish_node(Node.objects.get(pk=pending.pk))
+    page.wait_for_selector("#node .state.green >> text=Active")
+    assert page.locator("text=Waiting for the agent").count() == 0
+
+
+def test_the_palette_goes_to_anything_by_keyboard(visit: Callable[..., Visitor], alice: Any, web: Any) -> None:
+    visitor = visit(alice)
+    page = visitor.go("/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("web-1")
+    page.wait_for_selector("#palette a[aria-selected=true] >> text=web-1")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/containers/{web.pk}")
+
+
+def test_scripts_stay_small() -> None:
+    """At most 150 KiB, compressed, before a chart or a log is opened."""
+    text = (assets.DIST / "app.js").read_text()
+    first = [assets.DIST / "app.js", *(file for file in (assets.DIST / "chunks").glob("chunk-*.js") if file.name in text)]
+    assert sum(len(gzip.compress(file.read_bytes())) for file in first) < MOST_SCRIPT_BYTES
+
+
+def test_a_flood_stays_bounded_and_is_followed_until_a_hand_scrolls(visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet) -> None:
+    """F10: old lines leave the page; only a person stops the following."""
+    puppet.say(web.pk, "first")
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{web.pk}")
+    visitor.until("document.querySelectorAll('.ln').length === 1")
+    for batch in range(20):
+        puppet.say(web.pk, *(f"{batch}-{n}" for n in range(500)))
+    visitor.until("[...document.querySelectorAll('.ln')].at(-1).textContent.endsWith('19-499')")
+    bottom = "(v => v.scrollHeight - v.scrollTop - v.clientHeight)(document.querySelector('.log-view'))"
+    visitor.until(f"{bottom} < 12")
+    assert page.evaluate("document.querySelectorAll('.ln').length") <= 6000
+    page.hover(".log-view")
+    page.mouse.wheel(0, -800)
+    visitor.until(f"{bottom} > 200")
+    puppet.say(web.pk, "later")
+    page.wait_for_selector(".log-new >> text=New lines: 1")
+    assert page.evaluate(bottom) > 200
+    page.click(".log-new")
+    visitor.until(f"{bottom} < 12")

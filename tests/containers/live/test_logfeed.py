@@ -1,0 +1,127 @@
+"""A viewer gets every line exactly once, in order, whatever the way there does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from containers.live import logfeed
+from containers.live.logfeed import LogFeed
+
+pytestmark = pytest.mark.redis
+
+
+@contextlib.asynccontextmanager
+async def following(node: Any, viewer: Any, *, after: int = -1, tail: int = 0, streams: frozenset[str] = frozenset()) -> AsyncIterator[None]:
+    feed = LogFeed(container_id=node.container_id, node_id=node.node_id, after=after, tail=tail, streams=streams, send=viewer.send)
+    task = asyncio.create_task(feed.run())
+    async with asyncio.timeout(10):
+        while node.reads == 0:  # the history has been read: from here on the feed is live
+            await asyncio.sleep(0.005)
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_history_then_live_without_a_seam(shipper: Any, viewer: Any) -> None:
+    shipper.write(50)
+    async with following(shipper, viewer, tail=20):
+        await shipper.ship(shipper.write(5))
+        await viewer.until(25)
+    assert viewer.seqs == list(range(31, 56))
+    assert shipper.watches >= 1
+
+
+async def test_a_browser_that_comes_back_gets_exactly_what_it_missed(shipper: Any, viewer: Any) -> None:
+    shipper.write(2500)
+    async with following(shipper, viewer, after=100):
+        await viewer.until(2400)
+        await shipper.ship(shipper.write(10))
+        await viewer.until(2410)
+    assert viewer.seqs == list(range(101, 2511))
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_lost_repeated_and_reordered_batches_change_nothing(shipper: Any, viewer: Any, seed: int) -> None:
+    """F10, M4: pub/sub promises nothing; sequence numbers do."""
+    chance = random.Random(seed)
+    async with following(shipper, viewer):
+        held = []
+        for _ in range(60):
+            frame = shipper.write(chance.randint(1, 30))
+            fate = chance.random()
+            if fate < 0.25:
+                continue
+            if fate < 0.4:
+                held.append(frame)
+                continue
+            await shipper.ship(frame)
+            if fate > 0.8:
+                await shipper.ship(frame)
+            if held and chance.random() < 0.5:
+                await shipper.ship(held.pop())
+        await shipper.ship(shipper.write(1))
+        await viewer.until(len(shipper.lines))
+    assert viewer.seqs == list(range(1, len(shipper.lines) + 1))
+
+
+async def test_a_slow_viewer_falls_behind_and_catches_up_without_loss(shipper: Any, viewer: Any) -> None:
+    """F11: its tap is bounded, the store fills the gap."""
+    viewer.pace = 0.002
+    async with following(shipper, viewer):
+        for _ in range(logfeed.TAP_MESSAGES * 3):
+            await shipper.ship(shipper.write(2))
+        viewer.pace = 0
+        await shipper.ship(shipper.write(1))
+        await viewer.until(len(shipper.lines))
+    assert viewer.seqs == list(range(1, len(shipper.lines) + 1))
+
+
+async def test_one_that_is_hopelessly_behind_is_moved_forward_and_told(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfeed, "HOPELESS_LINES", 2000)
+    shipper.write(10_000)
+    async with following(shipper, viewer, after=10):
+        await viewer.until(1000)
+    skipped = next(m for m in viewer.messages if m["type"] == "skipped")
+    assert skipped["count"] + len(viewer.seqs) == 10_000 - 10, "what is skipped and what came account for all"
+    assert viewer.seqs[-1] == 10_000
+
+
+async def test_only_the_streams_asked_for(shipper: Any, viewer: Any) -> None:
+    async with following(shipper, viewer, streams=frozenset({"error"})):
+        await shipper.ship(shipper.write(3))
+        await shipper.ship(shipper.write(2, stream="error"))
+        await viewer.until(2)
+    assert viewer.seqs == [4, 5]
+
+
+async def test_a_node_that_is_away_is_waited_for(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfeed, "RETRY_SECONDS", 0.05)
+    shipper.write(5)
+    await shipper.stop()
+    feed = LogFeed(container_id=shipper.container_id, node_id=shipper.node_id, after=0, tail=0, streams=frozenset(), send=viewer.send)
+    task = asyncio.create_task(feed.run())
+    async with asyncio.timeout(10):
+        while not viewer.messages:
+            await asyncio.sleep(0.01)
+    assert viewer.messages[0]["type"] == "log_waiting"
+    await shipper.start()
+    await viewer.until(5)
+    task.cancel()
+    assert viewer.seqs == [1, 2, 3, 4, 5]
+
+
+async def test_a_link_that_breaks_under_a_question_is_waited_out(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R05: the gateway answers such a question with an error; the feed asks again."""
+    monkeypatch.setattr(logfeed, "RETRY_SECONDS", 0.02)
+    shipper.write(5)
+    shipper.refusals = 3
+    async with following(shipper, viewer, after=0):
+        await viewer.until(5)
+    assert viewer.seqs == [1, 2, 3, 4, 5]

@@ -1,0 +1,64 @@
+"""`/ws` through a real daphne: cookie, bearer, first message; HTTP logs and the route that is not there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import Client
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from accounts.services import sign_in
+from tests.nodes.rig import Panel
+
+pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def panel(transactional_db: None, tmp_path: Any) -> Any:
+    process = Panel(log=tmp_path / "panel.log").start()
+    yield process
+    process.stop()
+
+
+async def hear(socket: Any) -> dict[str, Any]:
+    return json.loads(await socket.recv())  # type: ignore[no-any-return]
+
+
+def token_for(user: Any) -> str:
+    return sign_in(user, address=None, user_agent="test").access
+
+
+async def test_three_ways_to_sign_in(panel: Panel, alice: Any, tmp_path: Any) -> None:
+    address = panel.url.replace("http", "ws") + "/ws"
+    token = await sync_to_async(token_for)(alice)
+    async with connect(address, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None) as socket:
+        assert (await hear(socket))["user"]["email"] == alice.email
+    async with connect(f"{address}/?token={token}", proxy=None) as socket:
+        assert (await hear(socket))["type"] == "authenticated"
+    async with connect(address, proxy=None) as socket:
+        await socket.send(json.dumps({"type": "authenticate", "token": token}))
+        assert (await hear(socket))["type"] == "authenticated"
+    browser = Client()
+    await sync_to_async(browser.force_login)(alice, backend="accounts.backends.EmailOrUsernameBackend")
+    cookie = "; ".join(f"{k}={v.value}" for k, v in browser.cookies.items())
+    async with connect(address, additional_headers={"Cookie": cookie}, origin=panel.url, proxy=None) as socket:
+        assert (await hear(socket))["type"] == "authenticated"
+    assert token not in (tmp_path / "panel.log").read_text(), "F03, M9: tokens reach no log"
+
+
+async def test_a_bad_token_another_origin_and_an_unknown_route_get_nothing(panel: Panel, alice: Any) -> None:
+    address = panel.url.replace("http", "ws")
+    async with connect(address + "/ws?token=garbage", proxy=None) as socket:
+        with pytest.raises(ConnectionClosed) as end:
+            await socket.recv()
+        assert end.value.rcvd is not None and end.value.rcvd.code == 4401
+    with pytest.raises(InvalidStatus):
+        async with connect(address + "/ws", origin="http://evil.example", proxy=None):
+            pass
+    with pytest.raises(InvalidStatus):
+        async with connect(address + "/ws/nothing", proxy=None):
+            pass

