@@ -30,6 +30,12 @@ def _number(value: object) -> int:
         return 0
 
 
+def sortable_time(text: str) -> str:
+    """RFC 3339 UTC as the engine writes it (up to nine decimals, trailing zeros cut) in a form that sorts as text."""
+    whole, _, decimals = text.removesuffix("Z").partition(".")
+    return f"{whole}.{decimals:0<9}"
+
+
 def from_summary(item: dict[str, Any]) -> ContainerReport:
     """From one entry of `GET /containers/json`: no times and no OOM flag there."""
     labels = item.get("Labels") or {}

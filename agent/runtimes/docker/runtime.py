@@ -156,9 +156,23 @@ class DockerRuntime:
         found = await self._summaries(container_id)
         if not found:
             return None
-        # Two with our labels can only be somebody's copy of them: the first one made is ours.
-        self._ids[container_id] = min(found, key=lambda item: (item.get("Created", 0), item["Id"]))["Id"]
+        self._ids[container_id] = (await self._true_one(found))["Id"]
         return self._ids[container_id]
+
+    async def _true_one(self, found: list[dict[str, Any]]) -> dict[str, Any]:
+        """Two with our labels can only be somebody's copy of them: the first one made is ours. A listing has whole seconds only."""
+        if len(found) == 1:
+            return found[0]
+        made: list[tuple[str, str, dict[str, Any]]] = []
+        for item in found:
+            try:
+                whole: dict[str, Any] = await self._call("GET", f"/containers/{item['Id']}/json", verb="inspect")
+            except RuntimeFailure as failure:
+                if failure.code != "no_such_container":
+                    raise
+                continue  # gone between our two looks
+            made.append((reports.sortable_time(str(whole.get("Created", ""))), item["Id"], item))
+        return min(made, key=lambda one: one[:2])[2] if made else found[0]
 
     async def _engine_item(self, container_id: str) -> dict[str, Any] | None:
         """`GET /containers/{ref}/json`, or None if there is none."""
@@ -190,9 +204,10 @@ class DockerRuntime:
         return await self.inspect(container_id) or ContainerReport(container_id=container_id, state="removed")
 
     async def list_owned(self) -> list[ContainerReport]:
-        first: dict[str, dict[str, Any]] = {}
-        for item in sorted(await self._summaries(), key=lambda item: (item.get("Created", 0), item["Id"])):
-            first.setdefault(item["Labels"][LABEL_CONTAINER], item)
+        claims: dict[str, list[dict[str, Any]]] = {}
+        for item in await self._summaries():
+            claims.setdefault(item["Labels"][LABEL_CONTAINER], []).append(item)
+        first = {container_id: await self._true_one(found) for container_id, found in claims.items()}
         self._ids = {container_id: item["Id"] for container_id, item in first.items()}
         return [reports.from_summary(item) for item in first.values()]
 

@@ -14,6 +14,7 @@ import pytest
 from agent.protocol.messages import StopSpec
 from agent.runtimes.base import ResumePoint, RuntimeFailure
 from agent.runtimes.process import ProcessRuntime
+from agent.runtimes.process.shim import start_time
 from tests.agent.runtimes.process.rig import INSTANCE, Taken, created, ended, processes, python, shell, shims, started, take_until, until
 
 POLITE = """
@@ -160,9 +161,15 @@ async def test_a_pid_that_is_somebody_elses_by_now_is_never_signalled(runtime: P
     container_id = await started(runtime, shell("sleep 600"))
     report = await runtime.inspect(container_id)
     assert report is not None
-    stranger = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+    record = next(data_dir.rglob(f"{container_id}/run.json"))
+    ours = json.loads(record.read_text())
+    while True:  # /proc tells birth in ticks of 10 ms; a real heir of a pid comes after the death of its holder, much later
+        stranger = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+        if start_time(stranger.pid) not in (ours["shim_start"], ours["pid_start"]):
+            break
+        stranger.kill()
+        await stranger.wait()
     try:
-        record = next(data_dir.rglob(f"{container_id}/run.json"))
         shim = int(report.runtime_ref)
         os.kill(shim, signal.SIGKILL)
         await until(lambda: not shims(data_dir), what="the shim's end")
