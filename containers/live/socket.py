@@ -16,15 +16,15 @@ import structlog
 from channels.db import database_sync_to_async
 
 from accounts import keys
-from accounts.access import has
 from accounts.models import AuthSession, User
+from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
 from containers import access
 from containers.live.handlers import HANDLERS, Refusal
 from containers.live.outbox import Outbox, TooSlow
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
-from lormas.common.errors import NotSignedIn, Problem, TooMany
+from lormas.common.errors import Forbidden, NotSignedIn, Problem, TooMany
 from lormas.common.origin import origin_allowed
 
 log = structlog.get_logger(__name__)
@@ -84,10 +84,11 @@ class ClientSocket:
             return
         try:
             await self._sign_in_by_scope()
-        except (NotSignedIn, TooMany) as refusal:
+        except (NotSignedIn, TooMany, Forbidden) as refusal:
             await self._send({"type": "websocket.accept"})
-            code = 4429 if isinstance(refusal, TooMany) else 4401
-            await self._send({"type": "websocket.close", "code": code, "reason": "not signed in"})
+            code = 4429 if isinstance(refusal, TooMany) else 4403 if isinstance(refusal, Forbidden) else 4401
+            reason = refusal.code if isinstance(refusal, Forbidden) else "not signed in"
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
             return
         await self._send({"type": "websocket.accept"})
         counted = False
@@ -250,14 +251,14 @@ class ClientSocket:
             return
         user = self.scope.get("user")
         if user is not None and user.is_authenticated and user.is_active:
-            self.user = await database_sync_to_async(_load)(user.pk)
+            self.user = await database_sync_to_async(_free)(await database_sync_to_async(_load)(user.pk))
 
     async def _sign_in(self, token: str) -> None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
         peer = str((self.scope.get("client") or [""])[0] or "")
         address = address_of(peer, forwarded=headers.get("x-forwarded-for", ""))
         user, session = await database_sync_to_async(user_for_access_token)(token, address=address)
-        self.user = user
+        self.user = await database_sync_to_async(_free)(user)
         self.session_id = str(session.pk) if session is not None else None
         self._token = token
 
@@ -272,6 +273,8 @@ class ClientSocket:
             raise Close(4401, "the token is not valid") from None
         except TooMany:
             raise Close(4429, "too many wrong keys") from None
+        except Forbidden as hold:
+            raise Close(4403, hold.code) from None
 
     async def _recheck(self) -> None:
         """Every few seconds: is this person still who they were, and may they still see what they watch? (D10, F04)"""
@@ -279,8 +282,8 @@ class ClientSocket:
         try:
             while True:
                 if tap is None and self.user is not None:
-                    tap = await live.hub().tap(f"user:{self.user.pk}", max_messages=8)
-                if tap is None:
+                    tap = await live.hub().tap(f"user:{self.user.pk}", max_messages=8)  # and a look at once: what was told before nobody heard
+                elif tap is None:
                     await asyncio.sleep(0.2)
                 else:
                     await tap.get(self._patience())  # a sign-out elsewhere is told at once; the clock is for what is not
@@ -308,8 +311,11 @@ class ClientSocket:
         if not alive:
             self.fail(4401, "signed out")
             return False
+        if (hold := await database_sync_to_async(hold_of)(self.user)) is not None:
+            self.fail(4403, hold.code)
+            return False
         for key in [k for k in self.tasks if ":" in k]:
-            if not await database_sync_to_async(_sees)(self.user, key.partition(":")[2]):
+            if not await database_sync_to_async(_sees)(self.user, *key.split(":", 1)):
                 self.stop(key)
                 await self.answer({"type": "error", "code": "lost_access", "message": "You can't see this container any more.", "subscription": key})
         return True
@@ -339,11 +345,21 @@ def _load(user_id: Any) -> User:
     return User.objects.select_related("role").get(pk=user_id)
 
 
-def _sees(user: Any, container_id: str) -> bool:
+def _free(user: User) -> User:
+    """The same person, if nothing holds them back (a password to change, a second factor that is missing). Raises Forbidden."""
+    hold = hold_of(user)
+    if hold is not None:
+        raise Forbidden(hold.detail, code=hold.code)
+    return user
+
+
+def _sees(user: Any, feed: str, container_id: str) -> bool:
+    """May they still have this feed? Each takes the right that its subscription took."""
     try:
-        return access.visible_containers(user).filter(pk=container_id).exists() and has(user, "containers.view")
-    except (ValueError, TypeError):
+        access.get_container(user, container_id, "containers.logs" if feed == "logs" else "containers.view")
+    except (Problem, ValueError, TypeError):
         return False
+    return True
 
 
 def _query_token(scope: dict[str, Any]) -> str:
