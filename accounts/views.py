@@ -160,7 +160,7 @@ def verify_page(request: HttpRequest, token: str) -> HttpResponse:
         knows = proofs.password_mark(proofs.read_verification(token)) == entering.signed_up_mark(request)
     except Problem as problem:
         return render(request, "accounts/link_dead.html", {"problem": problem, "again": "verify"}, status=problem.status)
-    form = VerifyForm(request.POST or None)
+    form = VerifyForm(request.POST if request.method == "POST" else None)  # with nothing to type an empty one is whole
     if knows:
         del form.fields["password"]
     status = 200
