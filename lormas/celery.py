@@ -13,5 +13,6 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "containers: restarts, stuck states, trash, old stats": {"task": "containers.tasks.tidy", "schedule": 60.0, "options": {"expires": 55}},
+    "accounts: rights on objects that have ended": {"task": "accounts.tasks.sweep_grants", "schedule": 60.0, "options": {"expires": 55}},
     "audit: stored answers of idempotent requests": {"task": "audit.tasks.forget_expired", "schedule": 3600.0, "options": {"expires": 3000}},
 }
