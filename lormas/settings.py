@@ -316,6 +316,7 @@ PORT_RANGE: str = env["PORT_RANGE"]
 NODE_HEARTBEAT_SECONDS = 10.0
 NODE_STATS_SECONDS = 5.0
 DEMO: bool = env["LORMAS_DEMO"]
+AUDIT_RETENTION_DAYS: int = env["AUDIT_RETENTION_DAYS"]
 METRICS_TOKEN: str | None = env["METRICS_TOKEN"]
 
 # ---- files, words, mail, logs
