@@ -20,13 +20,15 @@ from channels.db import database_sync_to_async
 from accounts import grants, keys
 from accounts.models import AuthSession, User
 from accounts.tokens import user_for_access_token
+from audit.denials import note_denied
+from audit.services import Target
 from containers import access
 from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS, Refusal
 from containers.live.outbox import Outbox, TooSlow
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
-from lormas.common.errors import NotSignedIn, Problem, TooMany
+from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
 from lormas.common.origin import origin_allowed
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ MAX_TASKS = 64
 BURST_MESSAGES = 200
 MESSAGES_PER_SECOND = 40.0
 MAX_ERRORS = 20
+LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_")
+"""Beginnings of the message types that change nothing: their refusals are no rows of the journal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -191,9 +195,21 @@ class ClientSocket:
         try:
             await handler(self, message)
         except Problem as problem:
+            if isinstance(problem, Forbidden | NotFound) and not message["type"].startswith(LOOKS):
+                await database_sync_to_async(self._note_denied)(message, problem)
             await self._oops(problem.code, problem.detail, reply_to, count=False)
         except Refusal as refusal:
             await self._oops(refusal.code, refusal.detail, reply_to)
+
+    def _note_denied(self, message: dict[str, Any], problem: Problem) -> None:
+        """An act that was refused is a row of the journal, by whatever door it came (I04)."""
+        named = message.get("container_id", self.current)
+        target = Target("container", str(named)[:64]) if isinstance(named, str) else None
+        note_denied("ws.denied", actor=self.user.as_actor(self._address()), target=target, message=f"{message['type'][:64]}: {problem.detail}")
+
+    def _address(self) -> str | None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
+        return address_of(str((self.scope.get("client") or [""])[0] or ""), forwarded=headers.get("x-forwarded-for", ""))
 
     async def _oops(self, code: str, detail: str, reply_to: Any, *, count: bool = True) -> None:
         await self.answer({"type": "error", "code": code, "message": detail}, reply_to=reply_to)
@@ -266,10 +282,11 @@ class ClientSocket:
             self.user = await database_sync_to_async(_load)(user.pk)
 
     async def _sign_in(self, token: str) -> None:
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
-        peer = str((self.scope.get("client") or [""])[0] or "")
-        address = address_of(peer, forwarded=headers.get("x-forwarded-for", ""))
-        user, session = await database_sync_to_async(user_for_access_token)(token, address=address)
+        try:
+            user, session = await database_sync_to_async(user_for_access_token)(token, address=self._address())
+        except NotSignedIn:
+            await database_sync_to_async(note_denied)("ws.denied", message="A token that is not good.", address=self._address())
+            raise
         self.user = user
         self.session_id = str(session.pk) if session is not None else None
         self._token = token
