@@ -161,8 +161,14 @@ def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any
     client.force_login(alice)
     client.post("/confirm", {"password": PASSWORD})
     set_up(alice)
-    keys.create_key(alice, name="a key with a name that is as long as a name may be, sixty-four in", scopes=["containers.view"], actor=alice.as_actor())
-    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value, "url": f"http://localhost:{panel.port}"}
+    keys.create_key(
+        alice, name="a key with a name that is as long as a name may be, sixty-four in", scopes=["containers.view"], actor=alice.as_actor()
+    )
+    cookie = {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": f"http://localhost:{panel.port}",
+    }
     gate = ["/login", "/signup", "/password/forgot", "/login/mailed/reset", "/signup/again", "/verify/x"]
     mine = ["/profile", "/settings", "/settings/sessions", "/settings/keys", "/password", "/settings/email", "/confirm"]
     for theme in ("light", "dark"):

@@ -151,7 +151,9 @@ def test_an_administrator_is_never_linked_by_a_mailbox_alone(client: Client, idp
     assert who(client) is None
 
 
-def test_who_signed_up_in_anothers_name_loses_the_account_to_the_address_owner(client: Client, idp: IdentityProvider, alice: Any, settings: Any) -> None:
+def test_who_signed_up_in_anothers_name_loses_the_account_to_the_address_owner(
+    client: Client, idp: IdentityProvider, alice: Any, settings: Any
+) -> None:
     """E13: the stranger's password, never proved, is void."""
     settings.EMAIL_VERIFICATION = True
     User.objects.filter(pk=alice.pk).update(must_verify_email=True)
