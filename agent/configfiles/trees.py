@@ -52,22 +52,22 @@ def apply_yaml(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     from ruamel.yaml.error import YAMLError
 
     text, mark = _text(data)
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes = True
-    yaml.width = 1 << 20
+    rt = YAML(typ="rt")
+    rt.preserve_quotes = True
+    rt.width = 1 << 20
     lists, maps = _LIST.search(text), _MAP.search(text)
     offset = len(lists[2]) - len(lists[1]) if lists else 0
     mapping = len(maps[2]) - len(maps[1]) if maps else 2
-    yaml.indent(mapping=max(2, min(8, mapping)), sequence=max(0, min(8, offset)) + 2, offset=max(0, min(8, offset)))
+    rt.indent(mapping=max(2, min(8, mapping)), sequence=max(0, min(8, offset)) + 2, offset=max(0, min(8, offset)))
     try:
-        document = yaml.load(text.replace("\r\n", "\n"))
+        document = rt.load(text.replace("\r\n", "\n"))
         if document is None:
             document = CommentedMap()
             text = text if text.strip() else ""
         for path, find in finds:
             change(document, path, find, new_map=CommentedMap, new_list=CommentedSeq)
         out = io.StringIO()
-        yaml.dump(document, out)
+        rt.dump(document, out)
     except (YAMLError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
         first = str(error).strip().splitlines()
         raise ConfigProblem(f"it is not YAML that can be changed: {first[0] if first else type(error).__name__}") from None
