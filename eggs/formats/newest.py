@@ -110,6 +110,8 @@ def _icon(raw: Raw) -> str:
 
 
 def _images(found: dict[str, Any], warnings: Warnings) -> list[tuple[str, str]]:
+    if not found:
+        raise EggRefused("E_IMAGES", "The egg names no image.")
     choices = []
     for label, value in found.items():
         if not isinstance(value, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eggs.problems import EggRefused, Warnings
+from eggs.problems import Warnings
 
 Raw = dict[str, Any]
 
@@ -32,7 +32,7 @@ def images_to_map(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
     if not (isinstance(images, list | dict) and images):
         images = [image] if isinstance(image, str) and image.strip() and not image.startswith("data:") else None
     if not images:
-        raise EggRefused("E_IMAGES", "The egg names no image.")
+        return {**made, "docker_images": {}}  # refused in its turn
     if not old:
         warnings.add("W_IMAGES_FALLBACK", "docker_images is missing; images or image was taken.")
     made["docker_images"] = _labelled(images)
