@@ -77,7 +77,7 @@ def split(text: str) -> list[str]:
             rest = head[end:].removeprefix("|")
             continue
         item, _, rest = rest.partition("|")
-        found.append(item.strip(" \t\r\n") if not item.lower().startswith("in:") else item)
+        found.append(item.lstrip(" \t\r\n") if ":" in item else item.strip(" \t\r\n"))  # blanks of a list's last item count
     return [item for item in found if item.strip()]
 
 

@@ -79,6 +79,8 @@ def _store(definition: EggDefinition, *, source_format: str, warnings: list[EggW
         definition=definition.to_json(),
         digest=digest,
         warnings=[{"code": w.code, "message": w.message} for w in warnings],
+        hidden=sorted(definition.hidden_names),
+        privileges=[{"kind": privilege.kind, "value": privilege.value} for privilege in definition.privileges],
         created_by=user,
     )
     egg.name, egg.author, egg.description = definition.name[:191], definition.author[:255], definition.description

@@ -52,6 +52,11 @@ def plcn_v3(definition: EggDefinition) -> Raw:
     }
 
 
+OURS: Final = (
+    "icon", "category", "process_command", "ports", "data_target", "grace_seconds", "startup_mode", "runs", "entrypoint", "command", "working_dir",
+    "user", "tty", "tmpfs", "health", "limits", "privileges", "notes",
+)  # fmt: skip
+"""What only we know; `eggs.formats.extension` reads it back."""
 EXPORTS: Final[dict[str, Callable[[EggDefinition], Raw]]] = {"PTDL_v2": ptdl_v2, "PLCN_v3": plcn_v3}
 
 
@@ -132,17 +137,10 @@ def _variable(variable: Variable) -> Raw:
 
 def _ours(definition: EggDefinition) -> Raw:
     """Our extension, so that an egg survives the round trip; other panels ignore it."""
-    plain = EggDefinition(name="")
-    found: Raw = {}
-    if definition.category:
-        found["category"] = definition.category
-    if definition.icon and not definition.icon.startswith("data:"):
-        found["icon"] = definition.icon
-    if definition.process_command:
-        found["process_command"] = definition.process_command
-    if definition.ports:
-        found["ports"] = [{"container": port.container, "protocol": port.protocol} for port in definition.ports]
-    for name in ("data_target", "grace_seconds"):
-        if getattr(definition, name) != getattr(plain, name):
-            found[name] = getattr(definition, name)
-    return {"lormas": found} if found else {}
+    plain, found = EggDefinition(name="").to_json(), definition.to_json()
+    ours = {name: value for name, value in found.items() if name in OURS and value != plain.get(name)}
+    if ours.get("icon", "").startswith("data:"):
+        del ours["icon"]
+    if not definition.data_target:
+        ours["data_target"] = ""
+    return {"lormas": ours} if ours else {}

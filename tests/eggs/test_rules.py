@@ -37,6 +37,7 @@ def good(rule_text: str, value: str) -> bool:
         ('in:"x,y",z', ["x,y", "z"], ["x", '"x,y"']),
         ("in: a,b", [" a", "b"], ["a"]),
         ("not_in:a", ["b"], ["a"]),
+        ("not_in:a,b ", ["b", "c"], ["b ", "a"]),
         ("digits:4", ["1234"], ["123", "12345", "12a4"]),
         ("digits_between:1,3", ["1", "123"], ["1234", "x", "-1"]),
         ("alpha_dash", ["a-b_9é"], ["a b", "a.b"]),
