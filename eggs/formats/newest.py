@@ -15,7 +15,7 @@ from lormas.common.images import is_reference
 
 Raw = dict[str, Any]
 _ENV: Final = re.compile(r"[A-Za-z0-9_]{1,191}\Z")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z")
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z")
 _PICTURE: Final = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+\Z")  # no SVG: it can carry script
 _ICON_NAME: Final = re.compile(r"[a-z0-9-]{1,64}\Z")
 MAX_ICON_CHARS: Final = 400_000
@@ -33,8 +33,8 @@ def definition_of(raw: Raw, *, warnings: Warnings) -> EggDefinition:
     if not isinstance(name, str) or not name.strip():
         raise EggRefused("E_NAME", "The egg has no name.")
     author = _text(raw.get("author"))
-    if not _EMAIL.match(author):
-        warnings.add("W_AUTHOR_NOT_EMAIL", "author is no e-mail address.")
+    if not EMAIL.match(author):
+        warnings.add("W_AUTHOR_NOTEMAIL", "author is no e-mail address.")
     config = raw.get("config")
     config = config if isinstance(config, dict) else {}
     images = _images(raw["docker_images"], warnings)

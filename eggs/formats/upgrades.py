@@ -55,3 +55,29 @@ def startup_fallback(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
     if made["startup_commands"]:
         warnings.add("W_STARTUP_FALLBACK", "startup_commands is missing; startup was taken.")
     return made
+
+
+def restored(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
+    """What our own export had to write differently for other panels, as it was; it is checked afterwards like everything else."""
+    ours = raw.get("lormas")
+    found = ours.get("restore") if isinstance(ours, dict) else None
+    if not isinstance(found, dict):
+        return raw
+    made = {**raw, **{key: found[key] for key in ("tags", "icon", "author", "startup_commands") if key in found}}
+    config, scripts, variables = raw.get("config"), raw.get("scripts"), raw.get("variables")
+    if "stop" in found and isinstance(config, dict):
+        made["config"] = {**config, "stop": found["stop"]}
+    installation = scripts.get("installation") if isinstance(scripts, dict) else None
+    if "install_container" in found and isinstance(installation, dict):
+        made["scripts"] = {"installation": {**installation, "container": found["install_container"]}}
+    changes = found.get("variables")
+    if isinstance(changes, list) and isinstance(variables, list):
+        made["variables"] = [dict(entry) if isinstance(entry, dict) else entry for entry in variables]
+        for change in changes:
+            number = change.get("index") if isinstance(change, dict) else None
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(variables):
+                continue
+            entry = made["variables"][number]
+            if isinstance(entry, dict) and entry.get("env_variable") == change.get("of"):
+                entry.update({key: change[key] for key in ("env_variable", "name", "rules", "sort") if key in change})
+    return made
