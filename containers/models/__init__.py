@@ -1,5 +1,6 @@
 from containers.models.container import Container
 from containers.models.port import Port
+from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
 
-__all__ = ["Container", "Port", "StatsMinute", "StatsSample"]
+__all__ = ["Container", "Port", "Rollout", "RolloutItem", "StatsMinute", "StatsSample"]
