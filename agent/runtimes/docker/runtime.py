@@ -21,7 +21,9 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import errors, events, images, options, reports, terminal
+from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
@@ -39,7 +41,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install"})
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class DockerRuntime:
         call_timeout_seconds: float = 10,
         start_timeout_seconds: float = 60,
         isolate_network: bool = True,
+        reach_folders: bool = True,
     ) -> None:
         endpoint = endpoint_from(host)
         self._wire = Wire(endpoint)
@@ -67,6 +70,8 @@ class DockerRuntime:
         self._output = OutputDesk(self._wire, self._engine_item)
         self._stats = StatsDesk(self._wire)
         self._meter = NodeMeter()
+        self.data = DockerData(self._wire, self._lifecycle, self._engine_item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
@@ -211,8 +216,8 @@ class DockerRuntime:
         self._ids = {container_id: item["Id"] for container_id, item in first.items()}
         return [reports.from_summary(item) for item in first.values()]
 
-    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
-        body = options.build(
+    def _options(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> dict[str, Any]:
+        return options.build(
             spec,
             instance=self._instance,
             epoch=epoch,
@@ -221,6 +226,13 @@ class DockerRuntime:
             defaults=self._defaults,
             facts=self._facts,
         )
+
+    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
+        if spec.shell and spec.shell_when == "auto":
+            spec = startup.choose(spec, await images.config(self._wire, spec.image, timeout=self._quick))
+        elif spec.shell:
+            spec = startup.choose(spec, {})
+        body = self._options(spec, epoch=epoch, operation_id=operation_id)
         async with self._making.setdefault(spec.container_id, asyncio.Lock()):
             there = await self.inspect(spec.container_id)
             if there is not None:
