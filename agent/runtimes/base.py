@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, RegistryAuth, StopSpec
+
+if TYPE_CHECKING:
+    from agent.runtimes.inside import Inside
 
 LABEL_PREFIX = "lormas."
 LABEL_INSTANCE = "lormas.instance"
@@ -151,6 +154,9 @@ class Runtime(Protocol):
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
     """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events."""
+
+    inside: Inside
+    """Processes and files of its containers."""
 
     async def open(self, *, instance: str) -> None:
         """Connect. `instance` is the panel's instance id for the ownership label. Raises `engine_down`."""

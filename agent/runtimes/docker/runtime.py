@@ -22,11 +22,13 @@ from agent.runtimes.base import (
     RuntimeFailure,
 )
 from agent.runtimes.docker import errors, events, images, options, reports, terminal
+from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
+from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter, raise_file_limit
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 
@@ -66,6 +68,7 @@ class DockerRuntime:
         self._ids: dict[str, str] = {}
         self._output = OutputDesk(self._wire, self._engine_item)
         self._stats = StatsDesk(self._wire)
+        self.inside: Inside = DockerInside(self._engine_item, self._running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
 
     @classmethod
@@ -158,6 +161,9 @@ class DockerRuntime:
             return None
         self._ids[container_id] = (await self._true_one(found))["Id"]
         return self._ids[container_id]
+
+    async def _running_refs(self) -> list[str]:
+        return [str(item["Id"]) for item in await self._summaries() if item.get("State") in ("running", "paused")]
 
     async def _true_one(self, found: list[dict[str, Any]]) -> dict[str, Any]:
         """Two with our labels can only be somebody's copy of them: the first one made is ours. A listing has whole seconds only."""

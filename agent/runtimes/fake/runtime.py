@@ -21,6 +21,7 @@ from agent.runtimes.base import EngineInfo, ProgressCallback, PullProgress, Resu
 from agent.runtimes.fake.keep import Keep
 from agent.runtimes.fake.knobs import Knobs
 from agent.runtimes.fake.script import FakeExec, FakeReader, Pipe, Script
+from agent.runtimes.inside import Inside, NoInside
 from agent.runtimes.policy import LocalPolicy, check, load_policy
 
 
@@ -47,6 +48,7 @@ class FakeRuntime:
         self._listeners: set[asyncio.Queue[RuntimeEvent]] = set()
         self._runs = itertools.count(1)
         self.images: set[str] = set()
+        self.inside: Inside = NoInside()
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> FakeRuntime:
