@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 
+from accounts.grant_models import RoleGrant, UserGrant
 from lormas.common.ids import new_id
 
 
@@ -53,3 +54,21 @@ class EggVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.egg} v{self.number}"
+
+
+class EggUserGrant(UserGrant):
+    """Rights of a person on one egg (`accounts.grants`)."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(UserGrant.Meta):
+        pass
+
+
+class EggRoleGrant(RoleGrant):
+    """Rights of a role on one egg."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(RoleGrant.Meta):
+        pass
