@@ -35,3 +35,15 @@ NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""
+
+JOBS: dict[str, dict[str, str | int]] = {
+    "containers.tidy": {
+        "title": "Restarts, stuck states, trash, old stats",
+        "run": "containers.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 300,
+    },
+    "audit.forget_expired": {"title": "Stored answers of repeated requests", "run": "audit.tasks.forget_expired", "every_seconds": 3600},
+}
+"""Periodic jobs by name: `run` is called without arguments under a lease (`nodes.jobs`) and gives a count or a small dict. `every_seconds`, or for
+daily ones `at` ("HH:MM" UTC, with every_seconds 86400); `limit_seconds` (default 300) is how long the lease holds."""
