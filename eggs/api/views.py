@@ -268,7 +268,9 @@ class EggDiff(APIView):
         assert egg.current is not None
         new = version_of(egg, request.query_params.get("new", str(egg.current.number)))
         old = version_of(egg, request.query_params.get("old", str(max(1, new.number - 1))))
-        found = differences(EggDefinition.from_json(old.definition), EggDefinition.from_json(new.definition), manager=has(user, "eggs.manage"))
+        found = differences(
+            EggDefinition.from_json(old.definition), EggDefinition.from_json(new.definition), manager="eggs.manage" in rights(user, egg)
+        )
         return Response(DiffSerializer({"old": old.number, "new": new.number, "changes": found}).data)
 
 
