@@ -62,7 +62,13 @@ def pytest_configure() -> None:
     _empty_the_journal_between_tests()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
+        # As `.ci/run` runs the slow ones: those that only wait for clocks begin first, each on its own; of the others a file stays together.
+        items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+        for item in items:
+            if item.get_closest_marker("waits") is None:
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
     there: dict[str, bool] = {}
     for item in items:
         for name, (probe, why) in ENGINES.items():
