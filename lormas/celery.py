@@ -12,6 +12,8 @@ app = Celery("lormas")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {
+    "accounts: mail that is due": {"task": "accounts.tasks.send_letters", "schedule": 20.0, "options": {"expires": 19}},
+    "accounts: old letters and sessions": {"task": "accounts.tasks.tidy", "schedule": 3600.0, "options": {"expires": 3000}},
     "containers: restarts, stuck states, trash, old stats": {"task": "containers.tasks.tidy", "schedule": 60.0, "options": {"expires": 55}},
     "accounts: rights on objects that have ended": {"task": "accounts.tasks.sweep_grants", "schedule": 60.0, "options": {"expires": 55}},
     "audit: seals of rows that have none": {"task": "audit.tasks.seal", "schedule": 60.0, "options": {"expires": 55}},

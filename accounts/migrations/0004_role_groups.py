@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_api_keys'),
+        ('accounts', '0003_sign_in'),
         ('auth', '0012_alter_user_first_name_max_length'),
     ]
 
