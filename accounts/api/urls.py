@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api import connections, factors, keys, mail, people, roles, tickets, users, views
+from accounts.api import connections, factors, journal, keys, mail, people, roles, tickets, users, views
+from accounts.api.grants import grant_routes
+from lormas.common.wires import wired
 
 urlpatterns = [
+    *(route for kind in wired("GRANTS") for route in grant_routes(f"{kind}s", kind)),
+    *grant_routes("workers", "node"),
     path("auth/sign-up", views.SignUp.as_view(), name="accounts-sign-up"),
     path("auth/register", views.SignUp.as_view(), name="accounts-register"),
     path("auth/sign-in", views.SignIn.as_view(), name="accounts-sign-in"),
@@ -46,5 +50,5 @@ urlpatterns = [
     path("roles", roles.Roles.as_view(), name="roles-list"),
     path("roles/<uuid:role_id>", roles.RoleDetail.as_view(), name="roles-detail"),
     path("permissions", people.Permissions.as_view(), name="permissions-list"),
-    path("audit", people.Journal.as_view(), name="audit-list"),
+    path("audit", journal.Journal.as_view(), name="audit-list"),
 ]
