@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from accounts.access import has, require
 from containers import services
 from containers.api.serializers import NewContainerSerializer, resolve_new
-from containers.egg_controls import controls_of, defaults_of, offered_images
+from containers.egg_controls import controls_of, defaults_of, definition_of, offered_images
 from containers.forms import POLICIES, as_options
 from containers.models import Port
 from containers.newform import Control, Filled, errors_by_field, filled_from, payload
@@ -100,13 +100,16 @@ def new(request: HttpRequest) -> HttpResponse:
             return answer(request, started_toast(operation), to=reverse("containers:detail", args=[container.pk]))
     source = "image" if (request.POST if posted else request.GET).get("source") == "image" and egg is None else "egg"
     views = placement_views()
-    controls = [replace(c, error=" ".join(errors.get(c.field, []))) for c in controls_of(egg, filled.variables)] if egg else []
+    definition, manager = definition_of(egg) if egg else None, has(user, "eggs.manage")
+    controls = [replace(c, error=" ".join(errors.get(c.field, []))) for c in controls_of(definition, filled.variables, manager=manager)]
     context: dict[str, Any] = {
         "egg": egg,
         "eggs": [] if egg or source == "image" else _eggs(request),
         "source": source,
         "filled": filled,
-        "controls": [c for c in controls if c.editable or has(user, "containers.any")],
+        "controls": controls,
+        "startups": list(definition.startup_commands) if definition else [],
+        "waits": egg is not None and egg.current is not None and egg.current.needs_approval,
         "images": offered_images(egg) if egg else [],
         "errors": errors,
         "rest": rest,
@@ -175,7 +178,7 @@ def as_request(request: HttpRequest) -> HttpResponse:
     require(person(request), "containers.create")
     body = _body(request, filled_from(request.POST))
     variables: dict[str, str] = body.get("variables", {})
-    hidden: dict[str, Control] = {c.name: c for c in controls_of(_egg(request, body.get("egg", "")), {})} if body.get("egg") else {}
+    hidden: dict[str, Control] = {c.name: c for c in controls_of(definition_of(_egg(request, body["egg"])), {})} if body.get("egg") else {}
     for key in variables:
         if key in hidden and hidden[key].kind == "password":
             variables[key] = "…"

@@ -51,6 +51,8 @@ class NewContainer:
     command: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    startup: str = ""
+    """Name of one of the egg's startup commands; empty: its first."""
     labels: dict[str, str] = field(default_factory=dict)
     mounts: list[dict[str, Any]] = field(default_factory=list)
     asked: Asked = field(default_factory=Asked)
@@ -137,6 +139,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         command=data.command,
         env=data.env,
         variables=data.variables,
+        startup=data.startup,
         labels=data.labels,
         mounts=data.mounts,
         cpus=asked.cpus or settings.CONTAINER_CPU_LIMIT,
