@@ -33,5 +33,13 @@ NODE_HELLO: tuple[str, ...] = ("containers.inbox.on_hello",)
 NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 """handler(node_id: UUID, container_ids: set[str]) -> dict[str, int]: those of them that live on another node, with their placement epoch (D04)."""
 
+GRANTS: dict[str, str] = {
+    "container": "containers.access.grant_kind",
+    "node": "nodes.access.node_kind",
+    "cluster": "nodes.access.cluster_kind",
+    "egg": "eggs.access.grant_kind",
+}
+"""Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
+
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""

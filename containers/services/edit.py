@@ -11,7 +11,7 @@ from containers.models import Container
 from containers.services.create import forbidden_values, render_spec
 from containers.services.publish import announce, target
 from containers.variables import for_journal, merged
-from lormas.common.errors import Conflict, Invalid
+from lormas.common.errors import Conflict, FieldError, Invalid
 
 IN_PLACE = frozenset({"name", "description", "restart_policy", "labels"})
 """Take effect at once; everything else from the next start on."""
@@ -23,6 +23,9 @@ def update_container(container: Container, *, user: Any, actor: Actor, changes: 
     Raises:
         Conflict `name_taken`. Invalid `invalid_variables`: nothing is written.
     """
+    if changes.get("startup") and container.egg_version is None:
+        wrong = [FieldError("startup", "Only eggs have startup commands to choose from.", "invalid_choice")]
+        raise Invalid("This container is made of an image.", code="invalid_startup", errors=wrong)
     if "variables" in changes and (wrong := forbidden_values(container, changes["variables"], user=user)):
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=wrong)
     if "variables" in changes:

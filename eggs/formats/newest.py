@@ -34,7 +34,7 @@ def definition_of(raw: Raw, *, warnings: Warnings) -> EggDefinition:
         raise EggRefused("E_NAME", "The egg has no name.")
     author = _text(raw.get("author"))
     if not EMAIL.match(author):
-        warnings.add("W_AUTHOR_NOTEMAIL", "author is no e-mail address.")
+        warnings.add("W_AUTHOR_NOT_EMAIL", "author is no e-mail address.")
     config = raw.get("config")
     config = config if isinstance(config, dict) else {}
     images = _images(raw["docker_images"], warnings)

@@ -9,8 +9,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0002_spec_changed'),
-        ('eggs', '0002_privileges_and_hidden'),
+        ('containers', '0003_grants'),
+        ('eggs', '0003_privileges_and_hidden'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
