@@ -9,56 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eggs.controls import Look, look_of
-from eggs.rules import split
-
 GIB = 1024**3
 MIB = 1024**2
 UNITS = {"MiB": MIB, "GiB": GIB}
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """How one variable of an egg is asked for."""
-
-    name: str
-    label: str
-    help: str
-    kind: str  # text | number | select | switch | password
-    value: str
-    options: tuple[str, ...] = ()
-    required: bool = False
-    editable: bool = True
-    minimum: str = ""
-    maximum: str = ""
-    max_length: str = ""
-    min_length: str = ""
-    step: str = ""
-    input_mode: str = ""
-    on: str = "1"
-    off: str = "0"
-    hidden: bool = False
-    """Only those who manage eggs see it at all."""
-    error: str = ""
-
-    @property
-    def field(self) -> str:
-        """Its name in the form."""
-        return f"var.{self.name}"
-
-    @property
-    def is_odd(self) -> bool:
-        """A choice whose value is none of those offered: it is shown, so that nothing is changed by looking at it."""
-        return self.kind == "select" and self.value not in self.options
-
-    @property
-    def is_on(self) -> bool:
-        return self.value.lower() in ("1", "true", "yes", "on")
-
-
-def read_rules(rules: str | list[str], *, name: str = "") -> Look:
-    """`required|integer|between:1,20` -> a number from 1 to 20."""
-    return look_of(split(rules) if isinstance(rules, str) else rules, name=name)
 
 
 @dataclass(slots=True)

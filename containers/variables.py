@@ -25,11 +25,24 @@ def for_journal(container: Container, variables: Mapping[str, str]) -> dict[str,
     return {name: HIDDEN if name.upper() in hidden else value for name, value in variables.items()}
 
 
+def _settable(container: Container) -> set[str]:
+    assert container.egg_version is not None
+    definition = EggDefinition.from_json(container.egg_version.definition)
+    return {v.env_variable.upper() for v in definition.effective_variables() if v.user_viewable and v.user_editable}
+
+
+def asked(container: Container, given: Mapping[str, str], *, user: Any) -> dict[str, str]:
+    """What this person really asks to set: what was read and is sent back as it was, of variables that are not theirs, is none of it."""
+    if container.egg_version is None or has(user, "eggs.manage"):
+        return dict(given)
+    settable = _settable(container)
+    return {name: value for name, value in given.items() if name.upper() in settable or container.variables.get(name) != value}
+
+
 def merged(container: Container, given: Mapping[str, str], *, user: Any) -> dict[str, str]:
     """What is stored when this person replaces the variables: what is not theirs to set stays as it is."""
     if container.egg_version is None or has(user, "eggs.manage"):
         return dict(given)
-    definition = EggDefinition.from_json(container.egg_version.definition)
-    settable = {v.env_variable.upper() for v in definition.effective_variables() if v.user_viewable and v.user_editable}
+    settable = _settable(container)
     kept = {name: value for name, value in container.variables.items() if name.upper() not in settable}
     return {**{name: value for name, value in given.items() if name.upper() in settable}, **kept}

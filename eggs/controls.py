@@ -1,12 +1,13 @@
-"""The right form control for a variable's rules. Pure."""
+"""The right form control for each variable of an egg, by its rules. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from eggs import rules
+from eggs.definition import EggDefinition
 
 Kind = Literal["text", "number", "select", "switch", "password"]
 SECRET_WORDS: Final = ("PASSWORD", "PASSWD", "TOKEN", "SECRET", "APIKEY", "API_KEY", "PRIVATE_KEY")
@@ -71,3 +72,82 @@ def _bounds(found: dict[str, rules.Rule]) -> tuple[str, str]:
     if "size" in found:
         low = high = first("size")
     return first("min") or first("gte") or low, first("max") or first("lte") or high
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How one variable of an egg is asked for."""
+
+    name: str
+    label: str
+    help: str
+    kind: str  # text | number | select | switch | password
+    value: str
+    options: tuple[str, ...] = ()
+    required: bool = False
+    editable: bool = True
+    minimum: str = ""
+    maximum: str = ""
+    max_length: str = ""
+    min_length: str = ""
+    step: str = ""
+    input_mode: str = ""
+    on: str = "1"
+    off: str = "0"
+    hidden: bool = False
+    """Only those who manage eggs see it at all."""
+    error: str = ""
+
+    @property
+    def field(self) -> str:
+        """Its name in the form."""
+        return f"var.{self.name}"
+
+    @property
+    def is_odd(self) -> bool:
+        """A choice whose value is none of those offered: it is shown, so that nothing is changed by looking at it."""
+        return self.kind == "select" and self.value not in self.options
+
+    @property
+    def is_on(self) -> bool:
+        return self.value.lower() in ("1", "true", "yes", "on")
+
+
+def controls_of(definition: EggDefinition | None, values: Mapping[str, str], *, manager: bool = False) -> list[Control]:
+    """One control a variable, in the egg's order, holding `values` (by name in any case) or the default.
+
+    Hidden variables are there for a `manager` only, who may set all; others set what is both viewable and editable.
+    """
+    given = {env.upper(): value for env, value in values.items()}
+    found: list[Control] = []
+    for variable in definition.effective_variables() if definition else ():
+        if not variable.user_viewable and not manager:
+            continue
+        look = look_of(variable.rules, name=variable.env_variable)
+        found.append(
+            Control(
+                name=variable.env_variable,
+                label=variable.name or variable.env_variable,
+                help=variable.description,
+                kind=look.kind,
+                value=given.get(variable.env_variable.upper(), variable.default_value),
+                options=look.options,
+                required=look.required,
+                editable=manager or variable.user_editable,
+                minimum=look.minimum,
+                maximum=look.maximum,
+                max_length=look.max_length,
+                min_length=look.min_length,
+                step=look.step,
+                input_mode=look.input_mode,
+                on=look.on,
+                off=look.off,
+                hidden=not variable.user_viewable,
+            )
+        )
+    return found
+
+
+def posted_values(post: Mapping[str, str]) -> dict[str, str]:
+    """What a form with such controls holds, by `env`."""
+    return {key.removeprefix("var."): str(post.get(key, "")) for key in post if key.startswith("var.")}

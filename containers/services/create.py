@@ -263,12 +263,17 @@ def _free_ports(node: Node, protocol: str) -> list[int]:
     return found
 
 
-def render_spec(container: Container) -> ContainerSpec:
-    """The spec of a saved container as its node should have it now."""
-    ports = [
+def bindings(container: Container) -> list[PortBinding]:
+    """Its ports as its node has them, the primary one first."""
+    return [
         PortBinding(container_port=p.container_port, host_port=p.host_port, protocol="udp" if p.protocol == "udp" else "tcp")
         for p in container.ports.order_by("-is_primary", "id")
     ]
+
+
+def render_spec(container: Container) -> ContainerSpec:
+    """The spec of a saved container as its node should have it now."""
+    ports = bindings(container)
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)

@@ -10,7 +10,7 @@ from audit.services import Actor, record
 from containers.models import Container
 from containers.services.create import forbidden_values, render_spec
 from containers.services.publish import announce, target
-from containers.variables import for_journal, merged
+from containers.variables import asked, for_journal, merged
 from lormas.common.errors import Conflict, FieldError, Invalid
 
 IN_PLACE = frozenset({"name", "description", "restart_policy", "labels"})
@@ -26,10 +26,11 @@ def update_container(container: Container, *, user: Any, actor: Actor, changes: 
     if changes.get("startup") and container.egg_version is None:
         wrong = [FieldError("startup", "Only eggs have startup commands to choose from.", "invalid_choice")]
         raise Invalid("This container is made of an image.", code="invalid_startup", errors=wrong)
-    if "variables" in changes and (wrong := forbidden_values(container, changes["variables"], user=user)):
-        raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=wrong)
     if "variables" in changes:
-        changes = {**changes, "variables": merged(container, changes["variables"], user=user)}
+        given = asked(container, changes["variables"], user=user)
+        if wrong := forbidden_values(container, given, user=user):
+            raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=wrong)
+        changes = {**changes, "variables": merged(container, given, user=user)}
     before = {name: getattr(container, name) for name in changes}
     changed = {name: value for name, value in changes.items() if before[name] != value}
     if not changed:

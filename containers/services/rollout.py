@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,8 @@ class Move:
     dropped: list[str] = field(default_factory=list)
     """Variables that the version doesn't know any more; a revert brings their values back."""
     problem: str = ""
+    number: int = 0
+    """Of the version it has."""
 
 
 def plan_move(container: Container, version: EggVersion) -> Move:
@@ -51,7 +53,8 @@ def plan_move(container: Container, version: EggVersion) -> Move:
     known = {variable.env_variable.upper() for variable in new.variables}
     kept = {name: value for name, value in container.variables.items() if name.upper() in known}
     startup = container.startup if container.startup in dict(new.startup_commands) else ""
-    return Move(container, image, startup, kept, sorted(set(container.variables) - set(kept)))
+    number = container.egg_version.number if container.egg_version is not None else 0
+    return Move(container, image, startup, kept, sorted(set(container.variables) - set(kept)), number=number)
 
 
 def preview_rollout(version: EggVersion, containers: Iterable[Container]) -> list[Move]:
@@ -65,7 +68,7 @@ def preview_rollout(version: EggVersion, containers: Iterable[Container]) -> lis
             _put(container, version, move.image, move.startup, move.variables)
             render_spec(container)
         except Problem as problem:
-            move = Move(container, move.image, move.startup, move.variables, move.dropped, _why(problem))
+            move = replace(move, problem=_why(problem))
         moves.append(move)
     return moves
 
