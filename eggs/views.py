@@ -79,6 +79,7 @@ def detail(request: HttpRequest, egg_id: UUID) -> HttpResponse:
         "may_manage": manager,
         "may_approve": manager and has(user, "containers.host_access"),
         "may_create": has(user, "containers.create"),
+        "may_grant": manager,
     }
     return render(request, "eggs/detail.html", context)
 
