@@ -47,7 +47,7 @@ def varied(count: int, folder: Path) -> None:
     """`count` files, each an egg of its own: JSON of all versions, and one of five YAML."""
     from eggs.formats.export import as_yaml
 
-    chance, kinds = random.Random(4), seeds()  # noqa: S311 - the same files every time
+    chance, kinds = random.Random(4), seeds()
     for number in range(count):
         raw = json.loads(json.dumps(kinds[number % len(kinds)]))
         raw |= {"uuid": str(uuid.UUID(int=chance.getrandbits(128))), "name": f"{raw.get('name', 'Egg')} {number}"}
@@ -57,7 +57,7 @@ def varied(count: int, folder: Path) -> None:
             scripts["installation"]["script"] = script + "".join(f"\r\n# line {chance.random()}" for _ in range(chance.randrange(60)))
         for extra in range(chance.randrange(6)):
             if isinstance(raw.get("variables"), list):
-                raw["variables"].append({"name": f"Extra {extra}", "env_variable": f"EXTRA_{extra}", "default_value": "1", "rules": "required|integer"})
+                raw["variables"].append({"name": f"Extra {extra}", "env_variable": f"EXTRA_{extra}", "rules": "integer"})
         version = raw["meta"]["version"]
         if version.startswith("PLCN") and number % 5 < 2:
             (folder / f"egg-{number:04}.yaml").write_bytes(as_yaml(raw))
