@@ -26,8 +26,9 @@ class Button:
 
 
 def _why_not(container: Container, action: str, user: Any) -> str:
-    if not has(user, CAPABILITY[action]):
-        return _("Your role does not include %(capability)s.") % {"capability": CAPABILITY[action]}
+    capability = CAPABILITY.get(action, "containers.edit")
+    if not has(user, capability):
+        return _("Your role does not include %(capability)s.") % {"capability": capability}
     if container.node is None or not container.node.is_online:
         return _("Node %(node)s is not connected.") % {"node": container.node.name if container.node else "?"}
     running = container.running_operation
@@ -38,6 +39,11 @@ def _why_not(container: Container, action: str, user: Any) -> str:
     if action in ("pause", "unpause") and container.node.capabilities and "pause" not in container.node.capabilities:
         return _("The runtime of this node can't pause.")
     return ""
+
+
+def reinstall_button(container: Container, user: Any) -> Button:
+    """`reinstall`, for those whose egg has a script."""
+    return Button("reinstall", _why_not(container, "reinstall", user))
 
 
 def buttons(container: Container, user: Any) -> dict[str, Button]:

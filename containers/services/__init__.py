@@ -2,6 +2,7 @@
 
 from containers.services.create import NewContainer, PortWish, create_container
 from containers.services.edit import update_container
+from containers.services.install import reinstall
 from containers.services.power import act
 from containers.services.remove import delete_container, purge_container, restore_container
 
@@ -12,6 +13,7 @@ __all__ = [
     "create_container",
     "delete_container",
     "purge_container",
+    "reinstall",
     "restore_container",
     "update_container",
 ]
