@@ -12,19 +12,25 @@ from typing import Any, Protocol
 
 from agent import __version__, config, facts
 from agent.acts import Acts
+from agent.bulk import Bulk
 from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
+from agent.files.desk import FileDesk
+from agent.files.transfers import Transfers
+from agent.insides import inside_answers
 from agent.installer import Installer
 from agent.outbox import Outbox
 from agent.protocol import frames
 from agent.protocol import messages as wire
 from agent.reconcile import Reconciler
+from agent.recordings import Recordings
 from agent.rpc import LogStore, Questions
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.session import Link, Session
 from agent.streams import Follows, Streams
+from agent.terminals import Terminals
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +63,12 @@ class Agent:
         self._dispatcher = Dispatcher(outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit)
         self._reconciler.busy = self._dispatcher.busy
         self._reconciler.marked = self._console.marked
-        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit)
+        recordings = Recordings(settings.data_dir / "recordings")
+        self._terminals = Terminals(runtime, recordings)
+        self._files = FileDesk(runtime)
+        self._bulk = Bulk(Transfers(self._files, recordings))
+        more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers}
+        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._session: Session | None = None
         self._streams: Streams | None = None
         self._commands: asyncio.Queue[wire.Command] = asyncio.Queue()
@@ -81,6 +92,7 @@ class Agent:
                 await self._open_runtime(self.config.panel_instance)
             self._spawn(self._engine.run())
             self._spawn(self._housekeeping())
+            self._spawn(self._terminals.run())
             await Link(self).run()
         finally:
             await self._dispatcher.close()
@@ -90,6 +102,9 @@ class Agent:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._streams is not None:
                 await self._streams.close()
+            await self._terminals.close()
+            await self._bulk.close()
+            self._files.close()
             with contextlib.suppress(RuntimeFailure, OSError):
                 await self._logs.close()
                 await self._runtime.close()
@@ -125,6 +140,7 @@ class Agent:
             log.warning("first listing failed", extra={"reason": error_text})
         await self._logs.resume_all([report.container_id for report in reports])
         if first:
+            self._spawn(self._end_orphans())
             self._spawn(self._reconciler.follow_events())
             self._spawn(self._reconciler.run())
         if not self._recovered:
@@ -133,6 +149,13 @@ class Agent:
             going_on = {entry.command.id for entry in await self._outbox.open_commands()}
             self._spawn(self._installer.clear_strangers(going_on))
         return True
+
+    async def _end_orphans(self) -> None:
+        """What execs and terminals of an agent that was killed left running: nobody can reach it any more."""
+        with contextlib.suppress(RuntimeFailure, OSError):
+            ended = await self._runtime.inside.end_orphans()
+            if ended:
+                log.warning("ended what earlier execs left behind", extra={"processes": ended})
 
     async def _boot_cause(self) -> Any:
         """ "engine" if the machine was rebooted since we last looked: then what ended did not end by itself or by hand."""
@@ -194,7 +217,7 @@ class Agent:
             self.config = replace(self.config, panel_instance=welcome.panel_instance, node_id=welcome.node_id)
             await asyncio.to_thread(config.save, self.config)
         self._commands = asyncio.Queue()
-        self._streams = Streams(runtime=self._runtime, logs=self._logs, emit=session.emit, send_bulk=session.sender.bulk)
+        self._streams = Streams(runtime=self._runtime, logs=self._logs, terminals=self._terminals, emit=session.emit, send_bulk=session.sender.bulk)
         self._session = session
 
     async def parted(self, session: Session) -> None:
@@ -300,6 +323,10 @@ class Agent:
                 streams.watch(message)
             case wire.ExecStart():
                 streams.exec(message)
+            case wire.TerminalOpen():
+                streams.terminal(message)
+            case wire.BulkOpen():
+                self._bulk.open(message, self.config)
             case wire.ExecResize():
                 self._spawn(streams.resize(message))
             case wire.Credit():

@@ -11,9 +11,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.access import has
 from containers import services
-from containers.access import get_container
+from containers.access import get_container, rights
 from containers.buttons import reinstall_button
 from containers.models import Container
 from containers.services import prompts as asked
@@ -24,7 +23,7 @@ from nodes.operation_views import started_toast
 
 def prompts_context(container: Container, user: Any) -> dict[str, Any]:
     """What the fragment needs."""
-    return {"container": container, "prompts": asked.open_prompts(container) if container.prompts else [], "may_answer": has(user, "containers.edit")}
+    return {"container": container, "prompts": asked.open_prompts(container) if container.prompts else [], "may_answer": "containers.edit" in rights(user, container)}
 
 
 @require_GET

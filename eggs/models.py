@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 
+from accounts.grant_models import RoleGrant, UserGrant
 from lormas.common.ids import new_id
 
 
@@ -62,3 +63,21 @@ class EggVersion(models.Model):
     def needs_approval(self) -> bool:
         """It asks for something of the machine, and nobody has allowed it yet."""
         return bool(self.privileges) and self.approved_at is None
+
+
+class EggUserGrant(UserGrant):
+    """Rights of a person on one egg (`accounts.grants`)."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(UserGrant.Meta):
+        pass
+
+
+class EggRoleGrant(RoleGrant):
+    """Rights of a role on one egg."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(RoleGrant.Meta):
+        pass

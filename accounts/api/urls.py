@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api import keys, people, roles, users, views
+from accounts.api import connections, factors, keys, mail, people, roles, users, views
 
 urlpatterns = [
     path("auth/sign-up", views.SignUp.as_view(), name="accounts-sign-up"),
@@ -18,6 +18,19 @@ urlpatterns = [
     path("auth/me", views.Me.as_view(), name="accounts-me"),
     path("auth/profile", views.Profile.as_view(), name="accounts-profile"),
     path("auth/password", views.Password.as_view(), name="accounts-password"),
+    path("auth/password/forgot", mail.Forgot.as_view(), name="accounts-forgot"),
+    path("auth/password/reset", mail.Reset.as_view(), name="accounts-reset"),
+    path("auth/verify", mail.Verify.as_view(), name="accounts-verify"),
+    path("auth/verify/again", mail.VerifyAgain.as_view(), name="accounts-verify-again"),
+    path("auth/email", mail.Email.as_view(), name="accounts-email"),
+    path("auth/email/confirm", mail.EmailConfirm.as_view(), name="accounts-email-confirm"),
+    path("auth/confirm", factors.Confirm.as_view(), name="accounts-confirm"),
+    path("auth/second-factor", factors.Factor.as_view(), name="accounts-factor"),
+    path("auth/second-factor/totp", factors.Totp.as_view(), name="accounts-totp"),
+    path("auth/second-factor/recovery-codes", factors.RecoveryCodes.as_view(), name="accounts-recovery-codes"),
+    path("auth/second-factor/passkeys/<int:passkey_id>", factors.Passkey.as_view(), name="accounts-passkey"),
+    path("auth/connections", connections.Connections.as_view(), name="accounts-connections"),
+    path("auth/connections/<int:connection_id>", connections.Connection.as_view(), name="accounts-connection"),
     path("auth/sessions", views.Sessions.as_view(), name="accounts-sessions"),
     path("auth/sessions/<uuid:session_id>", views.SessionDetail.as_view(), name="accounts-session-detail"),
     path("auth/keys", keys.Keys.as_view(), name="accounts-keys"),

@@ -5,6 +5,8 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 
 from __future__ import annotations
 
+from agent.protocol.files import FILE_RPCS
+from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
 from agent.protocol.parts import ConfigEdit, InstallScript
 
@@ -155,6 +157,8 @@ RPCS: dict[str, type[Part]] = {
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
+    **INSIDE_RPCS,
+    **FILE_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
@@ -177,6 +181,10 @@ ERROR_CODES: dict[str, str] = {
     "stale_epoch": "The container has been placed elsewhere since.",
     "cancelled": "A later action overtook this one.",
     "disk_full": "No space left on the node.",
+    "no_such_process": "The container has no such process.",
+    "no_such_terminal": "The terminal has ended.",
+    "no_such_recording": "The recording is gone.",
+    "too_many": "The node's limit of such things is reached.",
     "policy_denied": "The node's own policy forbids it.",
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",

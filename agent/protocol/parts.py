@@ -17,6 +17,10 @@ class Part(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=False, froz
     """Base (no tag)."""
 
 
+class Frame(msgspec.Struct, tag_field="type", omit_defaults=True, forbid_unknown_fields=False, frozen=True, kw_only=True):
+    """Base of all messages: `{"type": <tag>, ...}`."""
+
+
 class NodeFacts(Part, frozen=True):
     """What the agent found out about its machine; the panel copies it to the node's row."""
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.files import Content
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, RegistryAuth, StopSpec
 from agent.protocol.parts import InstallScript
+
+if TYPE_CHECKING:
+    from agent.runtimes.inside import Inside
 
 LABEL_PREFIX = "lormas."
 LABEL_INSTANCE = "lormas.instance"
@@ -218,6 +221,9 @@ class Runtime(Protocol):
     @property
     def installs(self) -> Installs:
         """Install scripts."""
+
+    inside: Inside
+    """Processes and files of its containers."""
 
     async def open(self, *, instance: str) -> None:
         """Connect. `instance` is the panel's instance id for the ownership label. Raises `engine_down`."""

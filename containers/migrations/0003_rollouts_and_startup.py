@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0002_spec_changed'),
+        ('containers', '0003_grants'),
         ('eggs', '0002_privileges_and_hidden'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -17,7 +17,7 @@ def fill(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('eggs', '0001_initial'),
+        ('eggs', '0002_grants'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -14,6 +14,7 @@ import msgspec
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, StopSpec
 from agent.runtimes.base import EngineInfo, Output, RuntimeEvent, RuntimeFailure
+from agent.runtimes.inside import Inside, NoInside
 
 
 def _now() -> str:
@@ -69,6 +70,7 @@ class TinyRuntime:
         self.calls: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.broken = ""
+        self.inside: Inside = NoInside()
         self.listing_error = ""
         self.images = {"busybox"}
         self.pulled: list[Any] = []

@@ -23,12 +23,14 @@ from agent.runtimes.base import (
 )
 from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
 from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
+from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter, raise_file_limit
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 
@@ -69,6 +71,7 @@ class DockerRuntime:
         self._ids: dict[str, str] = {}
         self._output = OutputDesk(self._wire, self._engine_item)
         self._stats = StatsDesk(self._wire)
+        self.inside: Inside = DockerInside(self._engine_item, self._running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.data = DockerData(self._wire, self._lifecycle, self._engine_item, timeout=start_timeout_seconds, reach_folders=reach_folders)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
@@ -163,6 +166,9 @@ class DockerRuntime:
             return None
         self._ids[container_id] = (await self._true_one(found))["Id"]
         return self._ids[container_id]
+
+    async def _running_refs(self) -> list[str]:
+        return [str(item["Id"]) for item in await self._summaries() if item.get("State") in ("running", "paused")]
 
     async def _true_one(self, found: list[dict[str, Any]]) -> dict[str, Any]:
         """Two with our labels can only be somebody's copy of them: the first one made is ours. A listing has whole seconds only."""

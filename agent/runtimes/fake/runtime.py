@@ -22,6 +22,7 @@ from agent.runtimes.fake.extras import FakeData, FakeInstalls
 from agent.runtimes.fake.keep import Keep
 from agent.runtimes.fake.knobs import Knobs
 from agent.runtimes.fake.script import FakeExec, FakeReader, Pipe, Script
+from agent.runtimes.inside import Inside, NoInside
 from agent.runtimes.policy import LocalPolicy, check, load_policy
 
 
@@ -50,6 +51,7 @@ class FakeRuntime:
         self.images: set[str] = set()
         self.data = FakeData(self.knobs)
         self.installs = FakeInstalls(self.knobs)
+        self.inside: Inside = NoInside()
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> FakeRuntime:
