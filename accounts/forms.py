@@ -121,9 +121,9 @@ class ConfirmForm(forms.Form):
 class KeyForm(forms.Form):
     """A new API key."""
 
-    LIVES = (("30", _("30 days")), ("90", _("90 days")), ("365", _("1 year")), ("", _("No end")))
+    LIVES = (("30", _("30 days")), ("90", _("90 days")), ("365", _("1 year")), ("0", _("No end")))
     name = forms.CharField(label=_("Name"), max_length=64, widget=forms.TextInput(attrs={"placeholder": _("What is it for?")}))
-    days = forms.ChoiceField(label=_("Ends after"), choices=LIVES, required=False, initial="90")
+    days = forms.ChoiceField(label=_("Ends after"), choices=LIVES, initial="90")
     allowed_ips = forms.CharField(
         label=_("Only from these addresses"), required=False, max_length=2000, help_text=_("IP addresses or networks, apart by spaces or commas.")
     )
@@ -138,11 +138,11 @@ class KeyForm(forms.Form):
 
     def wish(self) -> dict[str, Any]:
         """For `accounts.keys.create_key`."""
-        days = self.cleaned_data["days"]
+        days = int(self.cleaned_data["days"])
         return {
             "name": self.cleaned_data["name"],
             "scopes": self.cleaned_data["scopes"],
-            "expires_at": clock.now() + timedelta(days=int(days)) if days else None,
+            "expires_at": clock.now() + timedelta(days=days) if days else None,
             "allowed_ips": self.cleaned_data["allowed_ips"].replace(",", " ").split(),
         }
 

@@ -35,9 +35,16 @@ def knock(*doors: Door) -> Verdict:
         raise LimiterAway("This is not possible for a moment; try again in a few seconds.", extra={"retry_after": 3}) from error
     shut = [verdict for verdict in verdicts if not verdict.allowed]
     if shut:
-        wait = max(verdict.reset_seconds for verdict in shut)
-        raise TooMany(f"Too many tries: wait {wait} seconds.", extra={"retry_after": wait})
+        longest = max(shut, key=lambda verdict: verdict.reset_seconds)
+        raise too_many(f"Too many tries: wait {longest.reset_seconds} seconds.", longest)
     return min(verdicts, key=lambda verdict: verdict.remaining)
+
+
+def too_many(detail: str, verdict: Verdict) -> TooMany:
+    """A refusal that says when to come back, in its body and its headers."""
+    refusal = TooMany(detail, extra={"retry_after": verdict.reset_seconds})
+    refusal.verdict = verdict
+    return refusal
 
 
 def give_back(*doors: Door) -> None:

@@ -49,13 +49,15 @@ def check_credentials(*, login: str, password: str, address: str | None) -> User
     login = login.strip()
     subject, known = limits.account_named(login)
     doors = ((limits.limit("sign_in_account"), subject), (limits.limit("sign_in_address"), address or "local"))
-    limits.knock(*doors)
+    verdict = limits.knock(*doors)
     user = EmailOrUsernameBackend().authenticate(None, username=login, password=password)  # ours alone: others would tell by their time
     unproven = user is not None and must_verify(user)
     if user is None or unproven:
         why = "address not confirmed" if unproven else "wrong name or password"
         record("accounts.sign_in", actor=ANONYMOUS, target=target_of(known) if known else None, outcome="refused", message=why)
-        raise NotSignedIn(BAD_CREDENTIALS_OR_UNPROVEN if settings.EMAIL_VERIFICATION else BAD_CREDENTIALS, code="bad_credentials")
+        refusal = NotSignedIn(BAD_CREDENTIALS_OR_UNPROVEN if settings.EMAIL_VERIFICATION else BAD_CREDENTIALS, code="bad_credentials")
+        refusal.verdict = verdict
+        raise refusal
     limits.give_back(*doors)
     return user
 

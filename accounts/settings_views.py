@@ -73,7 +73,7 @@ def confirm_page(request: HttpRequest) -> HttpResponse:
             confirming.confirm(user, sessions.adopt(request, user), **given, address=client_address(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             return HttpResponseRedirect(target)
     context = {"form": form, "next": target, "passkey": "webauthn" in kinds and passkeys.possible(request)}
@@ -99,7 +99,7 @@ def profile_page(request: HttpRequest) -> HttpResponse:
         except Problem as problem:
             user.refresh_from_db()
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             messages.success(request, _("Your profile was saved."))
             return HttpResponseRedirect(request.path)
@@ -120,7 +120,7 @@ def email_page(request: HttpRequest) -> HttpResponse:
             mailbox.ask_change(user, email=form.cleaned_data["email"], actor=actor_of(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             messages.success(request, _("A link is on its way to the new address.") + "\n" + _("Until you open it, nothing changes."))
             return redirect("accounts:profile")
@@ -189,7 +189,7 @@ def totp_page(request: HttpRequest) -> HttpResponse:
             return render(request, "accounts/codes.html", {"codes": codes, "tab": "security", "fresh": True})
     except Problem as problem:
         tell(form, problem)
-        status = status_of(problem)
+        status = status_of(request, problem)
     draft = request.POST.get("draft", "")
     try:
         secret = second_factor.draft_secret(user, draft) if draft else ""
@@ -302,7 +302,7 @@ def keys_page(request: HttpRequest) -> HttpResponse:
             made, secret = keys.create_key(user, **form.wish(), actor=actor_of(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             form = KeyForm(None, scopes=form.offered)
     context = {

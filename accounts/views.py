@@ -19,6 +19,7 @@ from accounts.forms import AddressForm, CodeForm, LoginForm, NewPasswordForm, Pa
 from accounts.models import User
 from accounts.redirects import safe_next
 from lormas.common.addresses import client_address
+from lormas.common.api.throttling import note
 from lormas.common.errors import Problem
 
 
@@ -31,8 +32,10 @@ def tell(form: forms.Form, problem: Problem) -> None:
         form.add_error(None, problem.detail)
 
 
-def status_of(problem: Problem) -> int:
-    """Of a page that shows a problem on its form; a wrong password is an ordinary page."""
+def status_of(request: HttpRequest, problem: Problem) -> int:
+    """Of a page that shows a problem on its form; a wrong password is an ordinary page. Headers tell the limit that counted it."""
+    if problem.verdict is not None:
+        note(request, problem.verdict)
     return problem.status if problem.status not in (400, 401) else 200
 
 
@@ -60,7 +63,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
             )
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             return entering.admit(request, user, remember=form.cleaned_data["remember"], target=target, by="password")
     context = {
@@ -91,7 +94,7 @@ def code_page(request: HttpRequest) -> HttpResponse:
             kind = second_factor.check_code(user, form.cleaned_data["code"], address=client_address(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             entering.forget(request)
             sessions.begin(request, user, remember=kept["remember"], by=f"{kept['by']}, {kind}")
@@ -127,7 +130,7 @@ def signup_page(request: HttpRequest) -> HttpResponse:
             user = services.sign_up(**form.cleaned_data, username="", address=client_address(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             if user is not None:
                 sessions.begin(request, user, remember=True, by="sign-up")
@@ -171,7 +174,7 @@ def verify_page(request: HttpRequest, token: str) -> HttpResponse:
             )
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             messages.success(request, _("Your address is confirmed."))
             return entering.admit(request, user, remember=True, target=settings.LOGIN_REDIRECT_URL, by="password")
@@ -203,7 +206,7 @@ def _ask(request: HttpRequest, act: object, template: str, *, what: str) -> Http
             act(email=form.cleaned_data["email"], address=client_address(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             return redirect("accounts:mailed", what=what)
     return render(request, template, {"form": form}, status=status)
@@ -226,7 +229,7 @@ def reset_page(request: HttpRequest, token: str) -> HttpResponse:
             mailbox.reset(token, password=form.cleaned_data["password"], address=client_address(request))
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             messages.success(request, _("Your password was changed; all sessions were ended. Sign in with it."))
             return redirect("accounts:login")
@@ -264,7 +267,7 @@ def password_page(request: HttpRequest) -> HttpResponse:
             )
         except Problem as problem:
             tell(form, problem)
-            status = status_of(problem)
+            status = status_of(request, problem)
         else:
             sessions.after_password_change(request, user)
             messages.success(request, _("Your password was changed; all other sessions were ended."))

@@ -23,7 +23,11 @@ from nodes.operation_views import started_toast
 
 def prompts_context(container: Container, user: Any) -> dict[str, Any]:
     """What the fragment needs."""
-    return {"container": container, "prompts": asked.open_prompts(container) if container.prompts else [], "may_answer": "containers.edit" in rights(user, container)}
+    return {
+        "container": container,
+        "prompts": asked.open_prompts(container) if container.prompts else [],
+        "may_answer": "containers.edit" in rights(user, container),
+    }
 
 
 @require_GET

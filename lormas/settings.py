@@ -262,6 +262,13 @@ X_FRAME_OPTIONS = "DENY"
 TRUSTED_PROXIES: list[str] = env["TRUSTED_PROXIES"]
 CORS_ALLOWED_ORIGINS: list[str] = env["CORS_ORIGINS"]
 CORS_URLS_REGEX = r"^/api/.*$"
+CORS_ALLOW_CREDENTIALS = False  # other origins call with a token; our cookie is not theirs to send
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "range", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "content-disposition", "etag", "location", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id",
+]  # fmt: skip
+CORS_PREFLIGHT_MAX_AGE = 600
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -47,7 +47,9 @@ urlpatterns = [
     path("", include("accounts.social.urls")),
     path("", include("lormas.console.urls")),
     path("", include("nodes.operation_urls")),
+    path("", include("accounts.journal_urls")),
     *(path("", include(f"{room}.urls")) for room in ROOMS if find_spec(f"{room}.urls")),
+    path("", include("accounts.grant_urls")),  # last: a room may have a page of its own there
 ]
 
 handler400 = "lormas.errors.bad_request"

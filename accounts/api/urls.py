@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api import connections, factors, keys, mail, people, roles, users, views
+from accounts.api import connections, factors, journal, keys, mail, people, roles, tickets, users, views
+from accounts.api.grants import grant_routes
+from lormas.common.wires import wired
 
 urlpatterns = [
+    *(route for kind in wired("GRANTS") for route in grant_routes(f"{kind}s", kind)),
+    *grant_routes("workers", "node"),
     path("auth/sign-up", views.SignUp.as_view(), name="accounts-sign-up"),
     path("auth/register", views.SignUp.as_view(), name="accounts-register"),
     path("auth/sign-in", views.SignIn.as_view(), name="accounts-sign-in"),
@@ -35,6 +39,7 @@ urlpatterns = [
     path("auth/sessions/<uuid:session_id>", views.SessionDetail.as_view(), name="accounts-session-detail"),
     path("auth/keys", keys.Keys.as_view(), name="accounts-keys"),
     path("auth/keys/<uuid:key_id>", keys.KeyDetail.as_view(), name="accounts-key-detail"),
+    path("auth/tickets", tickets.Tickets.as_view(), name="accounts-tickets"),
     path("auth/providers", views.Providers.as_view(), name="accounts-providers"),
     path("login", views.Login.as_view(), name="accounts-old-login"),
     path("whoami", views.Me.as_view(), name="accounts-whoami"),
@@ -45,5 +50,5 @@ urlpatterns = [
     path("roles", roles.Roles.as_view(), name="roles-list"),
     path("roles/<uuid:role_id>", roles.RoleDetail.as_view(), name="roles-detail"),
     path("permissions", people.Permissions.as_view(), name="permissions-list"),
-    path("audit", people.Journal.as_view(), name="audit-list"),
+    path("audit", journal.Journal.as_view(), name="audit-list"),
 ]
