@@ -33,7 +33,7 @@ class Acts:
     """
 
     def __init__(self, runtime: Runtime, logs: Logs) -> None:
-        self._runtime = runtime
+        self.runtime = self._runtime = runtime
         self._logs = logs
 
     async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:

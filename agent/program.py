@@ -51,7 +51,9 @@ class Agent:
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
         self._dispatcher = Dispatcher(outbox=self._outbox, acts=Acts(runtime, logs), reconciler=self._reconciler, emit=self.emit)
         self._reconciler.busy = self._dispatcher.busy
-        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit)
+        self._questions = Questions(
+            runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, tidy=self._outbox.purge
+        )
         self._session: Session | None = None
         self._streams: Streams | None = None
         self._commands: asyncio.Queue[wire.Command] = asyncio.Queue()

@@ -15,6 +15,7 @@ from agent.protocol.messages import ErrorInfo, NodeFacts, Rpc, RpcReply
 from agent.reconcile import Reconciler
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Emit
+from agent.stock import checked_kind, stock_of
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,24 @@ class LogStore(Protocol):
     async def clear(self, container_id: str) -> Any: ...
 
 
+async def _nothing_to_tidy() -> None:
+    pass
+
+
 class Questions:
     """Answers `Rpc` frames."""
 
-    def __init__(self, *, runtime: Runtime, logs: LogStore, reconciler: Reconciler, facts: Callable[[], Awaitable[NodeFacts]], emit: Emit) -> None:
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        logs: LogStore,
+        reconciler: Reconciler,
+        facts: Callable[[], Awaitable[NodeFacts]],
+        emit: Emit,
+        tidy: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._tidy = tidy or _nothing_to_tidy
         self._runtime = runtime
         self._logs = logs
         self._reconciler = reconciler
@@ -90,6 +105,13 @@ class Questions:
                 return {"stats": msgspec.to_builtins(samples[0])}
             case "exec.run":
                 return await self._exec(container_id, payload)
+            case "node.tidy":
+                await self._tidy()
+                return {}
+            case "stock.list":
+                return {"items": await stock_of(self._runtime).listing(checked_kind(payload.kind))}
+            case "stock.remove":
+                return {"removed": await stock_of(self._runtime).remove(checked_kind(payload.kind), payload.name, force=payload.force)}
             case "node.sync":
                 self._reconciler.want_listing()
                 return {}

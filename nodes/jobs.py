@@ -76,7 +76,8 @@ def run(name: str, *, trigger: str = "schedule", actor_label: str = "", operatio
     made = JobRun.objects.create(job=name, fence=fence, trigger=trigger, actor_label=actor_label[:255], started_at=now)
     if operation_id:
         operations.mark_running(operation_id)
-    status, result, error = "succeeded", {}, ""
+    status, error = "succeeded", ""
+    result: dict[str, Any] = {}
     try:
         found = resolve(job.run)()
         result = found if isinstance(found, dict) else {} if found is None else {"count": found}

@@ -63,6 +63,34 @@ class EmptyPayload(Part, frozen=True):
     """`container.pause`, `container.unpause`, `node.sync`."""
 
 
+class ImagePull(Part, frozen=True):
+    """`node.image_pull`: get an image, with progress. Data: {"image"}."""
+
+    image: str
+    registry_auth: RegistryAuth | None = None
+    timeout_seconds: float = 900
+
+
+class Prune(Part, frozen=True):
+    """`node.prune`: remove exactly these images, volumes or networks; what is in use stays. Data: {"removed": [...], "kept": [[id, why], ...]}."""
+
+    kind: str
+    """images | volumes | networks"""
+    ids: list[str]
+
+
+class Upgrade(Part, frozen=True):
+    """`node.upgrade`: fetch the agent's wheel from the panel, check it, start anew with it, and go back if that does not come up. Data: {"version"}.
+
+    `path` is one of the panel's own paths: an agent never fetches a program from anywhere else.
+    """
+
+    path: str
+    version: str
+    sha256: str
+    size_bytes: int = 0
+
+
 COMMANDS: dict[str, type[Part]] = {
     "container.create": CreatePayload,
     "container.start": StartPayload,
@@ -72,6 +100,9 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
+    "node.image_pull": ImagePull,
+    "node.prune": Prune,
+    "node.upgrade": Upgrade,
 }
 
 
@@ -122,6 +153,22 @@ class ExecRun(Part, frozen=True):
     timeout_seconds: float = 30
 
 
+class StockList(Part, frozen=True):
+    """`stock.list` -> {"items": [...]}: what the engine has. Each has `id`, `name`, `in_use`, `ours`, and `size_bytes`, `created_at` where known;
+    images also `tags`, volumes and networks `driver`, our own `container_id`."""
+
+    kind: str
+    """images | volumes | networks"""
+
+
+class StockRemove(Part, frozen=True):
+    """`stock.remove` -> {"removed": [...]}: one image, volume or network. `force` removes an image that has several names, never one in use."""
+
+    kind: str
+    name: str
+    force: bool = False
+
+
 RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
@@ -132,9 +179,13 @@ RPCS: dict[str, type[Part]] = {
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
+    "node.tidy": EmptyPayload,
+    "stock.list": StockList,
+    "stock.remove": StockRemove,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
-`node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
+`node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}, 
+`node.tidy` -> {} after forgetting what is no longer needed."""
 
 ERROR_CODES: dict[str, str] = {
     "no_such_container": "The container is not on this node.",
@@ -157,5 +208,8 @@ ERROR_CODES: dict[str, str] = {
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
+    "in_use": "Something on the node uses it.",
+    "not_found": "There is no such thing on the node.",
+    "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",
 }

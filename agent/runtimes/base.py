@@ -150,7 +150,7 @@ class Runtime(Protocol):
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, stock (then it has a `stock`: see `agent.stock.Stock`)."""
 
     async def open(self, *, instance: str) -> None:
         """Connect. `instance` is the panel's instance id for the ownership label. Raises `engine_down`."""

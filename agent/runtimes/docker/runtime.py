@@ -25,6 +25,7 @@ from agent.runtimes.docker import errors, events, images, options, reports, term
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
+from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
 from agent.runtimes.node import NodeMeter, raise_file_limit
@@ -39,7 +40,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "stock"})
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class DockerRuntime:
         self._output = OutputDesk(self._wire, self._engine_item)
         self._stats = StatsDesk(self._wire)
         self._meter = NodeMeter()
+        self.stock = DockerStock(self._wire, instance=lambda: self._instance)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
