@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
-from django.contrib.auth.models import PermissionsMixin
+from django.contrib.auth.models import Group, PermissionsMixin
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -24,6 +24,8 @@ class Role(models.Model):
     description = models.CharField(max_length=255, blank=True)
     capabilities = models.JSONField(default=list)
     built_in = models.BooleanField(default=False)
+    group = models.OneToOneField(Group, on_delete=models.PROTECT, null=True, blank=True, editable=False, related_name="role")
+    """Under which guardian keeps what was granted to the role; made with the first grant, gone with the role."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

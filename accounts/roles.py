@@ -95,7 +95,10 @@ def delete_role(by: User, role_id: UUID, *, actor: Actor) -> None:
         with transaction.atomic():
             role, _ = _own(by, role_id)
             target, before = _target(role), {"slug": role.slug, "capabilities": role.capabilities}
+            group = role.group
             role.delete()
+            if group is not None:
+                group.delete()  # and with it all that was granted to the role (D09)
             record("accounts.role_delete", actor=actor, target=target, before=before)
     except (ProtectedError, IntegrityError):
         raise Conflict("Some accounts have this role: give them another one first.", code="role_in_use") from None

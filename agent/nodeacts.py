@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agent.outbox import Entry
-from agent.protocol import commands as kinds
+from agent.protocol import nodework as kinds
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.stock import checked_kind, stock_of
 

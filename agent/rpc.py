@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -15,13 +15,16 @@ from agent.protocol.messages import ErrorInfo, NodeFacts, Rpc, RpcReply
 from agent.reconcile import Reconciler
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Emit
-from agent.stock import checked_kind, stock_of
 
 log = logging.getLogger(__name__)
 
 PARALLEL = 32
 EXEC_OUTPUT_BYTES = 256 * 1024
 REPLY_BYTES = 1000 * 1024
+
+
+Answer = Callable[[str, Any], Awaitable[dict[str, Any]]]
+"""(container id, decoded payload) -> data of the reply."""
 
 
 class LogStore(Protocol):
@@ -32,10 +35,6 @@ class LogStore(Protocol):
     async def append(self, container_id: str, text: str, *, stream: Any = "events") -> Any: ...
 
     async def clear(self, container_id: str) -> Any: ...
-
-
-async def _nothing_to_tidy() -> None:
-    pass
 
 
 class Questions:
@@ -49,14 +48,14 @@ class Questions:
         reconciler: Reconciler,
         facts: Callable[[], Awaitable[NodeFacts]],
         emit: Emit,
-        tidy: Callable[[], Awaitable[None]] | None = None,
+        more: Mapping[str, Answer] | None = None,
     ) -> None:
-        self._tidy = tidy or _nothing_to_tidy
         self._runtime = runtime
         self._logs = logs
         self._reconciler = reconciler
         self._facts = facts
         self._emit = emit
+        self._more = more or {}
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def answer(self, rpc: Rpc) -> None:
@@ -84,6 +83,8 @@ class Questions:
             raise RuntimeFailure("unknown_command", f"This agent does not know {rpc.kind[:64]!r}.")
         payload: Any = msgspec.convert(rpc.payload, RPCS[rpc.kind])
         container_id = rpc.container_id
+        if rpc.kind in self._more:
+            return await self._more[rpc.kind](container_id, payload)
         match rpc.kind:
             case "logs.read":
                 return await self._logs.read(container_id, payload)
@@ -105,13 +106,6 @@ class Questions:
                 return {"stats": msgspec.to_builtins(samples[0])}
             case "exec.run":
                 return await self._exec(container_id, payload)
-            case "node.tidy":
-                await self._tidy()
-                return {}
-            case "stock.list":
-                return {"items": await stock_of(self._runtime).listing(checked_kind(payload.kind))}
-            case "stock.remove":
-                return {"removed": await stock_of(self._runtime).remove(checked_kind(payload.kind), payload.name, force=payload.force)}
             case "node.sync":
                 self._reconciler.want_listing()
                 return {}

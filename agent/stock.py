@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol, cast
 
+from agent.protocol.nodework import StockList, StockRemove
 from agent.runtimes.base import Runtime, RuntimeFailure
 
 Kind = Literal["images", "volumes", "networks"]
@@ -32,3 +34,19 @@ def checked_kind(text: str) -> Kind:
     if text not in ("images", "volumes", "networks"):
         raise RuntimeFailure("bad_payload", "The kind must be images, volumes or networks.")
     return cast(Kind, text)
+
+
+def stock_answers(runtime: Runtime, *, tidy: Callable[[], Awaitable[None]]) -> dict[str, Callable[[str, Any], Awaitable[dict[str, Any]]]]:
+    """By the kinds of `agent.protocol.nodework.NODE_RPCS`."""
+
+    async def listing(_: str, asked: StockList) -> dict[str, Any]:
+        return {"items": await stock_of(runtime).listing(checked_kind(asked.kind))}
+
+    async def remove(_: str, asked: StockRemove) -> dict[str, Any]:
+        return {"removed": await stock_of(runtime).remove(checked_kind(asked.kind), asked.name, force=asked.force)}
+
+    async def tidied(_: str, __: Any) -> dict[str, Any]:
+        await tidy()
+        return {}
+
+    return {"node.tidy": tidied, "stock.list": listing, "stock.remove": remove}

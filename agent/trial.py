@@ -33,7 +33,7 @@ def _give_up(data_dir: Path, child: subprocess.Popen[bytes], reason: str) -> Non
     sys.stderr.write(f"lormas-agent: the upgrade failed, going back: {reason}\n")
     sys.stderr.flush()
     line = upgrade.command_line(data_dir)
-    os.execve(line[0], line, upgrade.environment(upgrade.folder_in_use(data_dir)))
+    os.execve(line[0], line, upgrade.environment(upgrade.folder_in_use(data_dir)))  # noqa: S606
 
 
 def run(data_dir: Path) -> int:
@@ -41,7 +41,7 @@ def run(data_dir: Path) -> int:
     trial = upgrade.read(data_dir)
     if trial is None or trial.state != "trial":
         line = upgrade.command_line(data_dir)
-        os.execve(line[0], line, upgrade.environment(upgrade.folder_in_use(data_dir)))
+        os.execve(line[0], line, upgrade.environment(upgrade.folder_in_use(data_dir)))  # noqa: S606
     child = subprocess.Popen(
         upgrade.command_line(data_dir), env={**upgrade.environment(trial.folder), "LORMAS_AGENT_TRIAL": str(os.getpid())}, stdin=subprocess.DEVNULL
     )

@@ -1,15 +1,16 @@
 """Upgrading the agent itself: fetch the panel's wheel, check it, try it, keep it or go back.
 
-The wheel is unpacked into `<data>/versions/<hash>`, never over the installation that runs, and put before it on `PYTHONPATH`. Before anything is
-given up the new code has to print its version in a process of its own. Then this process becomes a small guard (`agent.trial`) that starts the new agent
-and waits: when the panel has welcomed it, it is good; if it ends or is not welcomed in time, the guard becomes the old agent again, which tells why.
-`upgrade.json` says how far that is, so that a death at any point ends in one of the two. Containers are not touched.
+The wheel is unpacked into `<data>/versions/<hash>`, never over the installation that runs, and put before it on `PYTHONPATH`. Before anything
+is given up the new code has to print its version in a process of its own. Then this process becomes a small guard (`agent.trial`) that starts the new
+agent and waits: when the panel has welcomed it, it is good; if it ends or is not welcomed in time, the guard becomes the old agent again, which
+tells why. `upgrade.json` says how far that is, so that a death at any point ends in one of the two. Containers are not touched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import hashlib
 import http.client
 import json
@@ -28,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from agent.config import Config
-from agent.protocol.commands import Upgrade
+from agent.protocol.nodework import Upgrade
 from agent.runtimes.base import RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,9 @@ def read(data_dir: Path) -> Trial | None:
     """The last upgrade, or None."""
     try:
         found = json.loads((data_dir / FILE).read_text(encoding="utf-8"))
-        return Trial(**{key: str(found[key]) if key != "begun_at" else float(found[key]) for key in Trial.__slots__ if key in found})
-    except (OSError, ValueError, TypeError):
+        text = {key: str(found.get(key, "")) for key in ("command_id", "version", "folder", "state", "reason", "previous")}
+        return Trial(**text, begun_at=float(found.get("begun_at", 0)))
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -100,11 +102,19 @@ def folder_in_use(data_dir: Path) -> str:
 def environment(folder: str) -> dict[str, str]:
     """Ours, with this version first."""
     found = dict(os.environ)
+    for name in ("LORMAS_NODE_TOKEN", "LORMAS_NODE_TOKEN_FILE", "LORMAS_AGENT_TRIAL"):
+        found.pop(name, None)  # the token is in the data folder; one from the environment may have been rotated since
     versions = [part for part in found.get("PYTHONPATH", "").split(os.pathsep) if part and "/versions/" not in part]
     found["PYTHONPATH"] = os.pathsep.join([folder, *versions] if folder else versions)
     if not found["PYTHONPATH"]:
         del found["PYTHONPATH"]
     return found
+
+
+def die_with_parent() -> None:
+    """Linux: be ended when the guard dies, so that never two agents hold one data folder's containers."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
 
 
 def command_line(data_dir: Path) -> list[str]:

@@ -26,7 +26,7 @@ from eggs.access import get_egg, visible_eggs
 from lormas.common.api.exceptions import flatten
 from lormas.common.errors import NotFound, Problem
 from lormas.common.pages import answer, person, signed_in
-from nodes.access import visible_nodes
+from nodes.access import choosable_nodes
 from nodes.operation_views import started_toast
 from nodes.placement import Demand, rank
 from nodes.selectors import placement_views
@@ -112,7 +112,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "rest": rest,
         "problem": problem,
         "free": _limits_of(views),
-        "nodes": visible_nodes(user) if has(user, "containers.choose_node") else [],
+        "nodes": choosable_nodes(user),
         "policies": as_options(POLICIES),
         "ready": bool(egg or source == "image"),
     }

@@ -14,6 +14,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loade
 
 from containers.live.socket import client_socket  # noqa: E402
 from nodes import gateway, warden  # noqa: E402
+from reservations import keeper  # noqa: E402
 
 client = AuthMiddlewareStack(client_socket)
 
@@ -21,12 +22,15 @@ client = AuthMiddlewareStack(client_socket)
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Agents have a route of their own: they send no Origin and carry no cookie."""
     warden.ensure_started()
+    keeper.ensure_started()
     if scope["type"] != "websocket":
         await http(scope, receive, send)
         return
     path = scope["path"].rstrip("/")
     if path == "/api/ws/nodes":
         await gateway.application(scope, receive, send)
+    elif path.startswith("/api/ws/nodes/streams/"):
+        await gateway.bulk_application(scope, receive, send)
     elif path == "/ws":
         await client(scope, receive, send)
     else:

@@ -14,7 +14,7 @@ SAMPLE_SECRETS = frozenset({"change-me", "changeme", "your-super-secret-key-here
 
 TABLES = (
     "FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "NODE_KNOWN", "NODE_HOLDINGS", "NODE_EVICT", "NODE_BRING_BACK",
-    "SINKS", "JOBS",
+    "GRANTS", "SINKS", "JOBS",
 )  # fmt: skip
 
 

@@ -164,6 +164,21 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
+    Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
+    Variable(
+        "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."
+    ),
+    Variable("RESERVATION_MAX_OPEN", integer(1, 10_000), 60, "Reservations a person may have open at a time, waiting and repeated ones included."),
+    Variable("RESERVATION_MAX_MINUTES", integer(1, 527_040), 10_080, "Longest reservation, extensions included."),
+    Variable("RESERVATION_MAX_DAYS_AHEAD", integer(1, 3650), 90, "How far ahead a reservation may begin."),
+    Variable("RESERVATION_REMINDER_MINUTES", integer(0, 1440), 15, "So long before its end a reservation's owner is reminded; 0 = never."),
+    Variable(
+        "RESERVATION_HANDS",
+        choice("ssh", "ansible"),
+        "ssh",
+        "What makes and removes accounts on machines: ssh (built in), or ansible (ansible-runner).",
+    ),
+    Variable("MACHINE_CHECK_SECONDS", integer(10, 86_400), 60, "How often each machine of the pool is looked at."),
     Variable("METRICS_TOKEN", text, None, "Bearer token for /metrics; unset: administrators only.", secret=True),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}

@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "nodes",
     "eggs",
     "containers",
+    "reservations",
 ]
 
 MIDDLEWARE = [
@@ -199,7 +200,7 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "accounts.backends.EmailOrUsernameBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
-    "guardian.backends.ObjectPermissionBackend",
+    "accounts.backends.GrantBackend",
 ]
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = False
@@ -236,7 +237,7 @@ CSRF_COOKIE_NAME = "__Host-lormas-csrf" if SECURE else "lormas_csrf"
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_SSL_REDIRECT = False  # the proxy that ends TLS redirects
-SILENCED_SYSTEM_CHECKS = ["security.W008"]  # it asks for the redirect above
+SILENCED_SYSTEM_CHECKS = ["security.W008", "guardian.W001"]  # they ask for the redirect above; for guardian's backend, which knows no end of a grant
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 TRUSTED_PROXIES: list[str] = env["TRUSTED_PROXIES"]
@@ -316,7 +317,15 @@ ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
 PORT_RANGE: str = env["PORT_RANGE"]
 NODE_HEARTBEAT_SECONDS = 10.0
 NODE_STATS_SECONDS = 5.0
+RESERVATION_MAX_MACHINES: int = env["RESERVATION_MAX_MACHINES"]
+RESERVATION_MAX_OPEN: int = env["RESERVATION_MAX_OPEN"]
+RESERVATION_MAX_MINUTES: int = env["RESERVATION_MAX_MINUTES"]
+RESERVATION_MAX_DAYS_AHEAD: int = env["RESERVATION_MAX_DAYS_AHEAD"]
+RESERVATION_REMINDER_MINUTES: int = env["RESERVATION_REMINDER_MINUTES"]
+RESERVATION_HANDS: str = env["RESERVATION_HANDS"]
+MACHINE_CHECK_SECONDS: int = env["MACHINE_CHECK_SECONDS"]
 DEMO: bool = env["LORMAS_DEMO"]
+AUDIT_RETENTION_DAYS: int = env["AUDIT_RETENTION_DAYS"]
 METRICS_TOKEN: str | None = env["METRICS_TOKEN"]
 
 # ---- files, words, mail, logs

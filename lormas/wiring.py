@@ -48,6 +48,14 @@ NODE_EVICT: tuple[str, ...] = ("containers.services.moving.evict",)
 NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
 """handler(node: Node, container_ids: list[UUID]) -> int: start what a drain had stopped there."""
 
+GRANTS: dict[str, str] = {
+    "container": "containers.access.grant_kind",
+    "node": "nodes.access.node_kind",
+    "cluster": "nodes.access.cluster_kind",
+    "egg": "eggs.access.grant_kind",
+}
+"""Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
+
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""
 
@@ -74,6 +82,27 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "nodes.reconcile.cleanup",
         "every_seconds": 86400,
         "at": "02:00",
+    },
+    "accounts.sweep_grants": {"title": "Rights on objects that have ended", "run": "accounts.tasks.sweep_grants", "every_seconds": 60},
+    "audit.seal": {"title": "Seals of journal rows that have none", "run": "audit.tasks.seal", "every_seconds": 60},
+    "audit.prune": {
+        "title": "Journal rows older than AUDIT_RETENTION_DAYS",
+        "run": "audit.tasks.prune",
+        "every_seconds": 6 * 3600,
+        "limit_seconds": 900,
+    },
+    "reservations.tidy": {
+        "title": "Reservations: ends, starts, cleaning, queue, checks",
+        "run": "reservations.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 600,
+    },
+    "reservations.daily": {
+        "title": "Reservations: old rows, keys of secrets",
+        "run": "reservations.tasks.daily",
+        "every_seconds": 86400,
+        "at": "03:00",
+        "limit_seconds": 600,
     },
     "audit.forget_expired": {"title": "Stored answers of repeated requests", "run": "audit.tasks.forget_expired", "every_seconds": 3600},
 }

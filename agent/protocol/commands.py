@@ -5,7 +5,11 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 
 from __future__ import annotations
 
+from agent.protocol.files import FILE_RPCS
+from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
+from agent.protocol.parts import ConfigEdit, InstallScript
 
 
 class CreatePayload(Part, frozen=True):
@@ -24,13 +28,16 @@ class CreatePayload(Part, frozen=True):
     """Remove an existing container of this id first (recreate; its `data` mount stays)."""
     stop: StopSpec | None = None
     """With `replace`: how to end the old one, if it runs; None = kill."""
+    edits: list[ConfigEdit] = []
+    """Changes of files for this start alone, before those of the spec."""
 
 
 class StartPayload(Part, frozen=True):
     """`container.start`: no-op if it runs. Error `no_such_container` if there is none."""
 
     spec: ContainerSpec | None = None
-    """If given and there is no container, it is created from this first."""
+    """If given and there is no container, it is created from this first. Its configuration files are written before the start."""
+    edits: list[ConfigEdit] = []
 
 
 class StopPayload(Part, frozen=True):
@@ -44,6 +51,24 @@ class RestartPayload(Part, frozen=True):
 
     stop: StopSpec = StopSpec()
     spec: ContainerSpec | None = None
+    edits: list[ConfigEdit] = []
+
+
+class InstallPayload(Part, frozen=True):
+    """`container.install`: end and remove the container if there is one (its data stays), run the install script, create the container, and
+    start it if asked. Data as `container.create`.
+
+    Error `install_failed` if the script ends with another code than 0 or too late: there is no container then, but its data and log are kept.
+    A kill aborts it. An installer that an agent's death left running is taken over, never doubled.
+    """
+
+    spec: ContainerSpec
+    install: InstallScript
+    start: bool = True
+    stop: StopSpec = StopSpec()
+    """How to end the old one, if it runs."""
+    registry_auth: RegistryAuth | None = None
+    pull_timeout_seconds: float = 900
 
 
 class KillPayload(Part, frozen=True):
@@ -63,36 +88,9 @@ class EmptyPayload(Part, frozen=True):
     """`container.pause`, `container.unpause`, `node.sync`."""
 
 
-class ImagePull(Part, frozen=True):
-    """`node.image_pull`: get an image, with progress. Data: {"image"}."""
-
-    image: str
-    registry_auth: RegistryAuth | None = None
-    timeout_seconds: float = 900
-
-
-class Prune(Part, frozen=True):
-    """`node.prune`: remove exactly these images, volumes or networks; what is in use stays. Data: {"removed": [...], "kept": [[id, why], ...]}."""
-
-    kind: str
-    """images | volumes | networks"""
-    ids: list[str]
-
-
-class Upgrade(Part, frozen=True):
-    """`node.upgrade`: fetch the agent's wheel from the panel, check it, start anew with it, and go back if that does not come up. Data: {"version"}.
-
-    `path` is one of the panel's own paths: an agent never fetches a program from anywhere else.
-    """
-
-    path: str
-    version: str
-    sha256: str
-    size_bytes: int = 0
-
-
 COMMANDS: dict[str, type[Part]] = {
     "container.create": CreatePayload,
+    "container.install": InstallPayload,
     "container.start": StartPayload,
     "container.stop": StopPayload,
     "container.restart": RestartPayload,
@@ -100,9 +98,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
-    "node.image_pull": ImagePull,
-    "node.prune": Prune,
-    "node.upgrade": Upgrade,
+    **NODE_COMMANDS,
 }
 
 
@@ -153,22 +149,6 @@ class ExecRun(Part, frozen=True):
     timeout_seconds: float = 30
 
 
-class StockList(Part, frozen=True):
-    """`stock.list` -> {"items": [...]}: what the engine has. Each has `id`, `name`, `in_use`, `ours`, and `size_bytes`, `created_at` where known;
-    images also `tags`, volumes and networks `driver`, our own `container_id`."""
-
-    kind: str
-    """images | volumes | networks"""
-
-
-class StockRemove(Part, frozen=True):
-    """`stock.remove` -> {"removed": [...]}: one image, volume or network. `force` removes an image that has several names, never one in use."""
-
-    kind: str
-    name: str
-    force: bool = False
-
-
 RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
@@ -179,13 +159,12 @@ RPCS: dict[str, type[Part]] = {
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
-    "node.tidy": EmptyPayload,
-    "stock.list": StockList,
-    "stock.remove": StockRemove,
+    **NODE_RPCS,
+    **INSIDE_RPCS,
+    **FILE_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
-`node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}, 
-`node.tidy` -> {} after forgetting what is no longer needed."""
+`node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
 
 ERROR_CODES: dict[str, str] = {
     "no_such_container": "The container is not on this node.",
@@ -198,12 +177,17 @@ ERROR_CODES: dict[str, str] = {
     "not_running": "The container does not run.",
     "engine_down": "The engine does not answer.",
     "engine_error": "The engine answered with an error.",
+    "install_failed": "The install script did not end well.",
     "start_failed": "The container was created but could not be started.",
     "timeout": "The engine did not answer in time.",
     "expired": "The command was too old to be started.",
     "stale_epoch": "The container has been placed elsewhere since.",
     "cancelled": "A later action overtook this one.",
     "disk_full": "No space left on the node.",
+    "no_such_process": "The container has no such process.",
+    "no_such_terminal": "The terminal has ended.",
+    "no_such_recording": "The recording is gone.",
+    "too_many": "The node's limit of such things is reached.",
     "policy_denied": "The node's own policy forbids it.",
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",

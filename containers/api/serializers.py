@@ -17,9 +17,8 @@ from containers.states import allowed_actions
 from eggs.access import get_egg
 from lormas.common.api.serializers import StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
-from nodes.access import get_node, visible_nodes
+from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
-from nodes.models import Cluster
 
 STREAMS: tuple[LogStream, ...] = ("application", "error", "startup", "events")
 MAX_BYTES = 2**50
@@ -129,9 +128,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
             raise NotFound(f"There is no node {data['node']}, or it is not yours to see.", errors=[FieldError("node", "Unknown node.", "not_found")])
         node = get_node(user, data["node"], "containers.choose_node")
     if data.get("cluster"):
-        cluster = Cluster.objects.filter(pk=data["cluster"]).first()
-        if cluster is None:
-            raise NotFound(f"There is no cluster {data['cluster']}.", errors=[FieldError("cluster", "Unknown cluster.", "not_found")])
+        cluster = get_cluster(user, data["cluster"], "containers.choose_node")
     return NewContainer(
         name=data["name"],
         description=data.get("description", ""),

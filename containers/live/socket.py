@@ -9,22 +9,26 @@ import asyncio
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import structlog
 from channels.db import database_sync_to_async
 
-from accounts import keys
-from accounts.access import has
+from accounts import grants, keys
 from accounts.models import AuthSession, User
 from accounts.tokens import user_for_access_token
+from audit.denials import note_denied
+from audit.services import Target
 from containers import access
+from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS, Refusal
 from containers.live.outbox import Outbox, TooSlow
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
-from lormas.common.errors import NotSignedIn, Problem, TooMany
+from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
 from lormas.common.origin import origin_allowed
 
 log = structlog.get_logger(__name__)
@@ -37,6 +41,8 @@ MAX_TASKS = 64
 BURST_MESSAGES = 200
 MESSAGES_PER_SECOND = 40.0
 MAX_ERRORS = 20
+LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_")
+"""Beginnings of the message types that change nothing: their refusals are no rows of the journal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -65,6 +71,9 @@ class ClientSocket:
         self.current: str | None = None
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.topics: set[str] = set()
+        self.granted = Granted()
+        self._watched: dict[str, tuple[str, str]] = {}
+        self._ends: datetime | None = None
         self.outbox = Outbox(send)
         self._budget = float(BURST_MESSAGES)
         self._refilled = time.monotonic()
@@ -95,6 +104,7 @@ class ClientSocket:
         try:
             if self.user is None:
                 await self._authenticate()
+            self.granted = await database_sync_to_async(load_granted)(self.user)
             counted = self._count(1)
             await self.answer({"type": "authenticated", "user": {"id": str(self.user.pk), "email": self.user.email, "name": self.user.label}})
             await self._loop()
@@ -185,9 +195,21 @@ class ClientSocket:
         try:
             await handler(self, message)
         except Problem as problem:
+            if isinstance(problem, Forbidden | NotFound) and not message["type"].startswith(LOOKS):
+                await database_sync_to_async(self._note_denied)(message, problem)
             await self._oops(problem.code, problem.detail, reply_to, count=False)
         except Refusal as refusal:
             await self._oops(refusal.code, refusal.detail, reply_to)
+
+    def _note_denied(self, message: dict[str, Any], problem: Problem) -> None:
+        """An act that was refused is a row of the journal, by whatever door it came (I04)."""
+        named = message.get("container_id", self.current)
+        target = Target("container", str(named)[:64]) if isinstance(named, str) else None
+        note_denied("ws.denied", actor=self.user.as_actor(self._address()), target=target, message=f"{message['type'][:64]}: {problem.detail}")
+
+    def _address(self) -> str | None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
+        return address_of(str((self.scope.get("client") or [""])[0] or ""), forwarded=headers.get("x-forwarded-for", ""))
 
     async def _oops(self, code: str, detail: str, reply_to: Any, *, count: bool = True) -> None:
         await self.answer({"type": "error", "code": code, "message": detail}, reply_to=reply_to)
@@ -204,8 +226,14 @@ class ClientSocket:
             message = {**message, "reply_to": reply_to}
         await self.outbox.send(json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str))
 
-    def start(self, key: str, work: Awaitable[None]) -> None:
-        """Run a subscription; a second one under the same key replaces the first."""
+    def start(self, key: str, work: Awaitable[None], *, container_id: str = "", capability: str = "containers.view") -> None:
+        """Run a subscription; a second one under the same key replaces the first.
+
+        `container_id`: it lives as long as this person holds `capability` on that container (D10); a key `<what>:<container id>` says so, too.
+        """
+        container_id = container_id or key.partition(":")[2]
+        if container_id:
+            self._watched[key] = (container_id, capability)
         old = self.tasks.pop(key, None)
         if old is not None:
             old.cancel()
@@ -228,6 +256,7 @@ class ClientSocket:
         self.tasks[key] = asyncio.create_task(guarded(), name=key)
 
     def stop(self, key: str) -> None:
+        self._watched.pop(key, None)
         task = self.tasks.pop(key, None)
         if task is not None:
             task.cancel()
@@ -253,10 +282,11 @@ class ClientSocket:
             self.user = await database_sync_to_async(_load)(user.pk)
 
     async def _sign_in(self, token: str) -> None:
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.scope.get("headers", [])}
-        peer = str((self.scope.get("client") or [""])[0] or "")
-        address = address_of(peer, forwarded=headers.get("x-forwarded-for", ""))
-        user, session = await database_sync_to_async(user_for_access_token)(token, address=address)
+        try:
+            user, session = await database_sync_to_async(user_for_access_token)(token, address=self._address())
+        except NotSignedIn:
+            await database_sync_to_async(note_denied)("ws.denied", message="A token that is not good.", address=self._address())
+            raise
         self.user = user
         self.session_id = str(session.pk) if session is not None else None
         self._token = token
@@ -291,12 +321,11 @@ class ClientSocket:
                 await tap.close()
 
     def _patience(self) -> float:
-        """Seconds to the next look: sooner where a key ends before."""
+        """Seconds to the next look: sooner where a key or a grant ends before."""
         key = getattr(self.user, "api_key", None)
-        if key is None or key.expires_at is None:
-            return RECHECK_SECONDS
-        left: float = (key.expires_at - clock.now()).total_seconds()
-        return min(RECHECK_SECONDS, max(0.05, left))
+        ends = [end for end in (key.expires_at if key is not None else None, self._ends) if end is not None]
+        left = min(((end - clock.now()).total_seconds() for end in ends), default=RECHECK_SECONDS)
+        return min(RECHECK_SECONDS, max(0.02, left))
 
     async def _look(self) -> bool:
         """One look at the database; False: the socket is ending."""
@@ -308,10 +337,15 @@ class ClientSocket:
         if not alive:
             self.fail(4401, "signed out")
             return False
-        for key in [k for k in self.tasks if ":" in k]:
-            if not await database_sync_to_async(_sees)(self.user, key.partition(":")[2]):
+        watched = {key: needed for key, needed in self._watched.items() if key in self.tasks}
+        self.granted, held, self._ends = await database_sync_to_async(_standing)(self.user, {one for one, _ in watched.values()})
+        for key, (container_id, capability) in watched.items():
+            if capability not in held.get(container_id, frozenset()):
                 self.stop(key)
-                await self.answer({"type": "error", "code": "lost_access", "message": "You can't see this container any more.", "subscription": key})
+                said = (
+                    "Your access to this container has ended." if container_id not in held else f"You no longer hold {capability} on this container."
+                )
+                await self.answer({"type": "error", "code": "lost_access", "message": said, "subscription": key, "container_id": container_id})
         return True
 
     def _still_good(self) -> bool:
@@ -339,11 +373,15 @@ def _load(user_id: Any) -> User:
     return User.objects.select_related("role").get(pk=user_id)
 
 
-def _sees(user: Any, container_id: str) -> bool:
-    try:
-        return access.visible_containers(user).filter(pk=container_id).exists() and has(user, "containers.view")
-    except (ValueError, TypeError):
-        return False
+def _standing(user: Any, container_ids: set[str]) -> tuple[Granted, dict[str, frozenset[str]], datetime | None]:
+    """What was granted; this person's rights on each of these that they still see; and when the first of them ends."""
+    ids = []
+    for text in container_ids:
+        with contextlib.suppress(ValueError):
+            ids.append(uuid.UUID(text))
+    seen = list(access.visible_containers(user).filter(pk__in=ids).only("pk", "owner_id")) if ids else []
+    held = {str(pk): codes for pk, codes in access.rights_on(user, seen).items()}
+    return load_granted(user), held, grants.next_end(access.grant_kind(), user, ids)
 
 
 def _query_token(scope: dict[str, Any]) -> str:

@@ -13,11 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import require
+from accounts.access import has, require
 from accounts.models import User
 from audit.services import Actor
 from nodes import clusters, placement, selectors, services
-from nodes.access import get_cluster, get_node, visible_clusters, visible_nodes
+from nodes.access import get_cluster, get_node, sees_nodes, visible_clusters, visible_nodes
 from nodes.api.filters import NodeFilter
 from nodes.api.serializers import (
     ClusterSerializer,
@@ -51,6 +51,12 @@ def checked(serializer_class: Any, data: Any, *, partial: bool = False) -> dict[
     return validated
 
 
+def see_nodes(request: Request) -> None:
+    """Raises Forbidden for somebody to whom no node is shown."""
+    if not sees_nodes(request.user):
+        require(request.user, "nodes.view")
+
+
 class NodeList(ListAPIView[Node]):
     """All nodes; register one."""
 
@@ -71,7 +77,7 @@ class NodeList(ListAPIView[Node]):
     @extend_schema(tags=["nodes"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List nodes."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return super().get(request, *args, **kwargs)
 
 
@@ -151,7 +157,7 @@ class NodeStats(APIView):
     @extend_schema(tags=["nodes"], responses={200: NodeStatsSerializer})
     def get(self, request: Request) -> Response:
         """Counts by status, capacity, what is promised, containers, percent."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return Response(NodeStatsSerializer(selectors.stats(visible_nodes(request.user))).data)
 
 
@@ -191,7 +197,7 @@ class Clusters(ListAPIView[Cluster]):
     @extend_schema(tags=["clusters"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List clusters."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(tags=["clusters"], request=ClusterSerializer, responses={201: ClusterSerializer})
@@ -258,7 +264,7 @@ class PlacementPreview(APIView):
     @extend_schema(tags=["nodes"], request=DemandSerializer, responses={200: RankingSerializer})
     def post(self, request: Request) -> Response:
         """Rank the nodes for a demand; says for each rejected one which rule refused it. Changes nothing."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         body = checked(DemandSerializer, request.data)
         cluster = get_cluster(request.user, body["cluster"]) if body.get("cluster") else None
         if body.get("node"):
@@ -274,7 +280,9 @@ class PlacementPreview(APIView):
             labels=body["labels"],
             image_arch=body["image_arch"],
         )
-        ranking = placement.rank(demand, selectors.placement_views(), strategy=cluster.strategy if cluster else "spread")
+        seen = None if has(request.user, "nodes.view") else set(visible_nodes(request.user).values_list("pk", flat=True))
+        views = [view for view in selectors.placement_views() if seen is None or view.id in seen]
+        ranking = placement.rank(demand, views, strategy=cluster.strategy if cluster else "spread")
         answer = {
             "candidates": [
                 {

@@ -13,6 +13,7 @@ import structlog
 from django.db import DatabaseError
 
 from agent.protocol import messages as wire
+from audit.denials import note_denied
 from lormas.common import ids, live
 from lormas.common.addresses import client_address
 from lormas.common.ratelimit import Limit, LimiterDown
@@ -52,6 +53,10 @@ def _bad_token_from(address: str) -> bool:
         return BAD_TOKENS.hit(address).allowed
     except LimiterDown:
         return True
+
+
+def _note_bad_token(error: BadToken, address: str) -> None:
+    note_denied("nodes.denied", message=f"{error.code}: {error.reason}", address=None if address == "local" else address)
 
 
 async def _refuse(send: Asgi, refusal: store.Refusal) -> None:
@@ -129,6 +134,7 @@ async def _let_in(token: str, address: str, receive: Receive, send: Asgi) -> Non
 
 
 async def _refuse_token(error: BadToken, address: str) -> NoReturn:
+    await in_database(_note_bad_token, error, address)
     if not await in_database(_bad_token_from, address):
         raise store.Refusal("too_many", "Too many bad tokens from this address: wait a minute.", retry_after_seconds=60) from error
     raise store.Refusal(error.code, error.reason, retry_after_seconds=10) from error

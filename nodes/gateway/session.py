@@ -135,7 +135,7 @@ class AgentSession:
                 stats_seconds=settings.NODE_STATS_SECONDS,
                 server_time_unix=clock.unix(),
                 fenced=list(self.admission.fenced),
-                capabilities=["watch", "exec", "token_rotation"],
+                capabilities=["watch", "exec", "terminal", "bulk", "token_rotation"],
             )
         )
         for command in await in_database(store.outgoing, self.node_id, known_to_agent=hello.known_commands):
@@ -196,6 +196,8 @@ class AgentSession:
                 await self._answer_question(message)
             case wire.StreamEnd():
                 self._blame(await self._streams.end(message))
+            case wire.StreamNote():
+                self._blame(await self._streams.note(message))
             case wire.Oops():
                 self._log.warning("gateway.agent_said_oops", code=message.code, detail=message.detail[:500], about=message.about[:100])
             case wire.Pong():
@@ -290,6 +292,12 @@ class AgentSession:
                 await self._streams.watch(question["container_id"], after=int(question.get("after", -1)))
             case "exec":
                 await self._streams.exec(question["stream_id"], question["container_id"], payload)
+            case "terminal":
+                await self._streams.terminal(question["stream_id"], question["container_id"], payload)
+            case "bulk":
+                await self._streams.bulk(question["stream_id"], question["container_id"], payload)
+            case "pay":
+                await self._streams.pay(question["stream_id"], int(question.get("bytes", 0)))
             case "input":
                 await self._streams.input(question["stream_id"], question.get("data", ""))
             case "resize":

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('nodes', '0001_initial'),
+        ('nodes', '0002_grants'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -2,6 +2,7 @@ from nodes.models.cluster import Cluster
 from nodes.models.command import Command
 from nodes.models.event import NodeEvent
 from nodes.models.fleet import Drain, MaintenanceWindow, Onboarding, OnboardingKey
+from nodes.models.grants import ClusterRoleGrant, ClusterUserGrant, NodeRoleGrant, NodeUserGrant
 from nodes.models.job import JobRun, Lease
 from nodes.models.node import Node
 from nodes.models.operation import Operation
@@ -9,6 +10,8 @@ from nodes.models.stock import Orphan, Registry
 
 __all__ = [
     "Cluster",
+    "ClusterRoleGrant",
+    "ClusterUserGrant",
     "Command",
     "Drain",
     "JobRun",
@@ -16,6 +19,8 @@ __all__ = [
     "MaintenanceWindow",
     "Node",
     "NodeEvent",
+    "NodeRoleGrant",
+    "NodeUserGrant",
     "Onboarding",
     "OnboardingKey",
     "Operation",

@@ -21,13 +21,17 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import errors, events, images, options, reports, terminal
+from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.inside import DockerInside
+from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
+from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter, raise_file_limit
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 
@@ -40,7 +44,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "stock"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock"})
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class DockerRuntime:
         call_timeout_seconds: float = 10,
         start_timeout_seconds: float = 60,
         isolate_network: bool = True,
+        reach_folders: bool = True,
     ) -> None:
         endpoint = endpoint_from(host)
         self._wire = Wire(endpoint)
@@ -67,8 +72,11 @@ class DockerRuntime:
         self._ids: dict[str, str] = {}
         self._output = OutputDesk(self._wire, self._engine_item)
         self._stats = StatsDesk(self._wire)
+        self.inside: Inside = DockerInside(self._engine_item, self._running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
+        self.data = DockerData(self._wire, self._lifecycle, self._engine_item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
@@ -161,6 +169,9 @@ class DockerRuntime:
         self._ids[container_id] = (await self._true_one(found))["Id"]
         return self._ids[container_id]
 
+    async def _running_refs(self) -> list[str]:
+        return [str(item["Id"]) for item in await self._summaries() if item.get("State") in ("running", "paused")]
+
     async def _true_one(self, found: list[dict[str, Any]]) -> dict[str, Any]:
         """Two with our labels can only be somebody's copy of them: the first one made is ours. A listing has whole seconds only."""
         if len(found) == 1:
@@ -213,8 +224,8 @@ class DockerRuntime:
         self._ids = {container_id: item["Id"] for container_id, item in first.items()}
         return [reports.from_summary(item) for item in first.values()]
 
-    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
-        body = options.build(
+    def _options(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> dict[str, Any]:
+        return options.build(
             spec,
             instance=self._instance,
             epoch=epoch,
@@ -223,6 +234,13 @@ class DockerRuntime:
             defaults=self._defaults,
             facts=self._facts,
         )
+
+    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
+        if spec.shell and spec.shell_when == "auto":
+            spec = startup.choose(spec, await images.config(self._wire, spec.image, timeout=self._quick))
+        elif spec.shell:
+            spec = startup.choose(spec, {})
+        body = self._options(spec, epoch=epoch, operation_id=operation_id)
         async with self._making.setdefault(spec.container_id, asyncio.Lock()):
             there = await self.inspect(spec.container_id)
             if there is not None:
