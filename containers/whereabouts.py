@@ -8,7 +8,7 @@ from uuid import UUID
 
 from containers.models import Container, Port
 from containers.states import Desired
-from nodes.placement import Affinity, Toleration
+from nodes.placement import Affinity, Demand, Toleration
 
 
 def tolerations_of(wish: dict[str, Any]) -> tuple[Toleration, ...]:
@@ -43,3 +43,8 @@ def ports_held(wanted: list[tuple[str, int]]) -> dict[UUID, frozenset[tuple[str,
         ):
             found[node_id].add((protocol, port))
     return {node_id: frozenset(ports) for node_id, ports in found.items()}
+
+
+def taken_for(demand: Demand) -> tuple[dict[UUID, frozenset[tuple[str, int]]], dict[UUID, Counter[tuple[str, str]]]]:
+    """(ports, labels) by node, as far as this demand asks for them."""
+    return ports_held(list(demand.ports)), labels_there(demand.affinity)

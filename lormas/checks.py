@@ -13,7 +13,8 @@ SAMPLE_SECRETS = frozenset({"change-me", "changeme", "your-super-secret-key-here
 
 
 TABLES = (
-    "FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "NODE_KNOWN", "NODE_HOLDINGS", "NODE_EVICT", "NODE_BRING_BACK",
+    "FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "NODE_KNOWN", "NODE_TAKEN",
+    "NODE_HOLDINGS", "NODE_EVICT", "NODE_BRING_BACK",
     "GRANTS", "SINKS", "JOBS",
 )  # fmt: skip
 

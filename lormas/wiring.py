@@ -39,6 +39,9 @@ NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 NODE_KNOWN: tuple[str, ...] = ("containers.inbox.known",)
 """handler(container_ids: set[str]) -> set[str]: those that a row knows, on whatever node; the others that a node reports are orphans."""
 
+NODE_TAKEN: tuple[str, ...] = ("containers.whereabouts.taken_for",)
+"""handler(demand: nodes.placement.Demand) -> (host ports held by node, labels by node): what containers hold of what a demand asks for. One only."""
+
 NODE_HOLDINGS: tuple[str, ...] = ("containers.services.moving.holdings",)
 """handler(node: nodes.models.Node) -> list[nodes.drains.Holding]: what runs or is to run there, and what a drain would do with it."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 
+from lormas.common.wires import resolve, wired
 from nodes.health import known
 from nodes.models import Node
-from nodes.placement import NOTHING_RUNS, NodeView, Taint
+from nodes.placement import NOTHING_RUNS, Demand, NodeView, Taint
 from nodes.services import overcommit_of
 from nodes.states import NodeStatus
 
@@ -67,6 +69,22 @@ def placement_views(
         found = found.filter(cluster_id=cluster_id)
     taken, there = ports_taken or {}, running or {}
     return [view_of(node, ports_taken=taken.get(node.pk, frozenset()), running=there.get(node.pk, NOTHING_RUNS)) for node in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What containers hold, as far as a demand asks for it: host ports and labels by node."""
+
+    ports: Mapping[UUID, frozenset[tuple[str, int]]]
+    labels: Mapping[UUID, Mapping[tuple[str, str], int]]
+
+
+def taken_for(demand: Demand) -> Taken:
+    """Asked of the room that knows containers (`lormas.wiring.NODE_TAKEN`)."""
+    for dotted in wired("NODE_TAKEN"):
+        ports, labels = resolve(dotted)(demand)
+        return Taken(ports, labels)
+    return Taken({}, {})
 
 
 def online(nodes: QuerySet[Node]) -> QuerySet[Node]:

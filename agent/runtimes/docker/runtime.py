@@ -110,12 +110,7 @@ class DockerRuntime:
     async def info(self) -> EngineInfo:
         version = await self._negotiate()
         found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
-        self._facts = options.EngineFacts(
-            cpus=int(found.get("NCPU") or 1),
-            memory_bytes=int(found.get("MemTotal") or 0),
-            swap_limit=bool(found.get("SwapLimit", True)),
-            io_weight=bool(found.get("BlkioWeight", False)),
-        )
+        self._facts = options.engine_facts(found)
         return EngineInfo(
             kind="docker",
             version=str(version.get("Version", "")),
