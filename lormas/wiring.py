@@ -86,6 +86,8 @@ JOBS: dict[str, dict[str, str | int]] = {
         "every_seconds": 86400,
         "at": "02:00",
     },
+    "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
+    "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},
     "accounts.sweep_grants": {"title": "Rights on objects that have ended", "run": "accounts.tasks.sweep_grants", "every_seconds": 60},
     "audit.seal": {"title": "Seals of journal rows that have none", "run": "audit.tasks.seal", "every_seconds": 60},
     "audit.prune": {

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from accounts.api.grants import grant_routes
-from containers.api import views
+from containers.api import rollouts, views
 
 urlpatterns = [
-    *grant_routes("containers", "container"),
     *(
         route
         for base in ("nodes", "workers")
@@ -32,6 +30,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
     path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
+    path("eggs/<uuid:egg_id>/rollouts", rollouts.Rollouts.as_view(), name="eggs-rollouts"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
     path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),

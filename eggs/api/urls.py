@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api.grants import grant_routes
 from eggs.api import views
 
 urlpatterns = [
-    *grant_routes("eggs", "egg"),
     path("eggs", views.Eggs.as_view(), name="eggs-list"),
     path("eggs/import", views.EggImport.as_view(), name="eggs-import"),
     path("eggs/<uuid:egg_id>", views.EggDetail.as_view(), name="eggs-detail"),
