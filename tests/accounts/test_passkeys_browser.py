@@ -142,6 +142,7 @@ def test_the_life_of_a_passkey(chromium: Any, panel: Panel, alice: Any, settings
     person.arrives("/profile")
     person.go("/settings")
     page.get_by_role("button", name="Remove the passkey Laptop").click()
+    page.locator("dialog[open]").get_by_role("button", name="Remove", exact=True).click()
     page.locator("text=The passkey was removed").first.wait_for(timeout=30_000)
     assert not Authenticator.objects.filter(user=alice).exists()
     person.sign_out()
