@@ -14,11 +14,18 @@ SAMPLE_SECRETS = frozenset({"change-me", "changeme", "your-super-secret-key-here
 SHORTEST_SECRET: Final = 32
 
 
+TABLES = (
+    "FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "NODE_KNOWN", "NODE_TAKEN",
+    "NODE_HOLDINGS", "NODE_EVICT", "NODE_BRING_BACK",
+    "GRANTS", "SINKS", "JOBS",
+)  # fmt: skip
+
+
 @register()
 def wiring(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Every dotted string of `lormas.wiring` must import."""
     found: list[CheckMessage] = []
-    for table in ("FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "GRANTS", "SINKS", "JOBS"):
+    for table in TABLES:
         entries = wired(table)
         for dotted in (entry["run"] if isinstance(entry, dict) else entry for entry in (entries.values() if isinstance(entries, dict) else entries)):
             try:
