@@ -61,6 +61,8 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
     tmpfs = _volumes(service, folders, warnings, asked)
     privileges = [*folders.privileges, *_privileges(service, warnings)]
     variables = _environment(service.get("environment"), warnings, asked)
+    entrypoint, command = ([asked.words(word) for word in plain.words_of(service.get(key))] for key in ("entrypoint", "command"))
+    ports = _ports(service, warnings, asked)
     _leftovers(service, warnings)
     whole = name if not project or project == name else f"{project} {name}"
     grace = _seconds(service.get("stop_grace_period"))
@@ -75,8 +77,8 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         stop=_stop(service.get("stop_signal"), warnings),
         grace_seconds=min(3600.0, grace) if grace else 10.0,
         runs="image",
-        entrypoint=[asked.words(word) for word in plain.words_of(service.get("entrypoint"))],
-        command=[asked.words(word) for word in plain.words_of(service.get("command"))],
+        entrypoint=entrypoint,
+        command=command,
         working_dir=service["working_dir"] if is_path(service.get("working_dir")) else "",
         user=_user(service.get("user"), warnings),
         tty=service.get("tty") is True,
@@ -84,7 +86,7 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         health=_health(service.get("healthcheck"), warnings),
         limits=_limits(service),
         data_target=folders.data_target,
-        ports=_ports(service, warnings, asked),
+        ports=ports,
         privileges=privileges,
     )
 
