@@ -42,7 +42,7 @@ class Acts:
     """
 
     def __init__(self, runtime: Runtime, logs: Logs, *, installer: Installer | None = None, console: ConsoleWatch | None = None) -> None:
-        self._runtime = runtime
+        self.runtime = self._runtime = runtime
         self._logs = logs
         self._installer = installer
         self._console = console

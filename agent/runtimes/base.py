@@ -212,7 +212,7 @@ class Runtime(Protocol):
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, stock (then it has a `stock`: see `agent.stock.Stock`)."""
 
     @property
     def data(self) -> DataFolder:

@@ -21,6 +21,7 @@ from lormas.common.api.serializers import StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
 from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
+from nodes.api.placement import PlacementWishSerializer
 
 STREAMS: tuple[LogStream, ...] = ("application", "error", "startup", "events")
 MAX_BYTES = 2**50
@@ -86,6 +87,7 @@ class NewContainerSerializer(StrictSerializer):
     cluster = serializers.UUIDField(required=False, allow_null=True)
     start = serializers.BooleanField(default=True)
     restart_policy = serializers.ChoiceField(choices=["no", "on-failure", "unless-stopped", "always"], default="unless-stopped")
+    placement = PlacementWishSerializer(required=False)
     session = serializers.BooleanField(default=False)
     registry = RegistrySerializer(required=False)
 
@@ -154,6 +156,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
         start=data["start"],
         restart_policy=data["restart_policy"],
         is_session=data["session"],
+        placement=dict(data.get("placement", {})),
         registry=dict(data.get("registry", {})),
     )
 
@@ -188,7 +191,8 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
             "id", "session_id", "name", "description", "owner", "node", "egg", "egg_version", "image", "startup", "command", "env", "variables",
             "labels", "limits",
             "ports", "address", "restart_policy", "session", "desired", "observed", "observed_at", "status", "status_reason", "status_since",
-            "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq", "stats", "operation", "allowed_actions",
+            "readiness", "install_state", "prompts", "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq",
+            "stats", "operation", "allowed_actions",
             "created_at", "updated_at", "deleted_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -219,7 +223,7 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
         return str(running.pk) if running else None
 
     def get_allowed_actions(self, container: Container) -> list[str]:
-        return sorted(allowed_actions(container.status, desired=container.desired))
+        return sorted(allowed_actions(container.status, desired=container.desired, installs=bool(container.install_state)))
 
 
 class CreatedContainerSerializer(ContainerSerializer):
