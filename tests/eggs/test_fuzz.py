@@ -28,6 +28,7 @@ def fuzz(kind: str, count: int, folder: Path) -> subprocess.CompletedProcess[str
     ("kind", "count"), [("bytes", 2500), ("shapes", 2500), ("rules", 10_000), ("values", 2500), ("pictures", 3000), ("large", 1)]
 )
 def test_nothing_crashes_hangs_or_eats(kind: str, count: int, tmp_path: Path) -> None:
+    """C09, C10."""
     done = fuzz(kind, count, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)
