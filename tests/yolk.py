@@ -81,8 +81,7 @@ def _tar() -> bytes:
     busybox = engine.static_busybox()
     assert busybox is not None, "no static busybox on this machine"
     buffer = io.BytesIO()
-    base = tarfile.open(fileobj=io.BytesIO(engine.busybox_tar(busybox)))
-    with base, tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(fileobj=io.BytesIO(engine.busybox_tar(busybox))) as base, tarfile.open(fileobj=buffer, mode="w") as archive:
         for member in base:
             if member.name != "etc/passwd":
                 archive.addfile(member, base.extractfile(member) if member.isreg() else None)
