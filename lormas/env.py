@@ -142,6 +142,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DB_PATH", path, None, "Path of the SQLite file, where DATABASE_URL is unset."),
     Variable("REDIS_URL", url("redis", "rediss", "unix"), None, "Redis or Valkey; unset: an embedded server.", secret=True),
     Variable("SECRET_KEY", text, None, "Signs sessions and tokens; unset: made and kept in LORMAS_DATA.", ("BETTER_AUTH_SECRET",), secret=True),
+    Variable(
+        "SECRET_KEY_FALLBACKS",
+        words,
+        [],
+        "Former SECRET_KEYs, newest first: what they encrypted stays readable, agents and browser sessions stay signed in.",
+        secret=True,
+    ),
     Variable("FIELD_KEYS", words, [], "Keys for encrypted columns, newest first; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_SECRET", text, None, "Key for people's tokens; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_ACCESS_SECONDS", integer(60, 86400), 900, "How long an access token lives."),

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0004_rollouts_and_startup'),
+        ('containers', '0005_install_readiness_prompts'),
     ]
 
     operations = [
