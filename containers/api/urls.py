@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from accounts.api.grants import grant_routes
-from containers.api import views
+from containers.api import inside_urls, views
 
 urlpatterns = [
+    *inside_urls.urlpatterns,
     *grant_routes("containers", "container"),
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
@@ -22,7 +23,6 @@ urlpatterns = [
     path("containers/<uuid:container_id>/logs/stream", views.ContainerLogsStream.as_view(), name="containers-logs-stream"),
     path("containers/<uuid:container_id>/stats", views.ContainerStats.as_view(), name="containers-stats"),
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
-    path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),

@@ -1,6 +1,7 @@
 from containers.models.container import Container
+from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
 from containers.models.port import Port
 from containers.models.sample import StatsMinute, StatsSample
 
-__all__ = ["Container", "ContainerRoleGrant", "ContainerUserGrant", "Port", "StatsMinute", "StatsSample"]
+__all__ = ["Container", "ContainerRoleGrant", "ContainerUserGrant", "ExecRecord", "Port", "RecordingPolicy", "StatsMinute", "StatsSample"]
