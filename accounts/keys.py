@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.utils.crypto import constant_time_compare
 
 from accounts.access import capabilities_of
+from accounts.limits import too_many
 from accounts.models import ApiKey, User
 from audit.services import Actor, Target, record
 from lormas.common import clock, live
@@ -142,8 +143,7 @@ def _refuse(address: str | None) -> NotSignedIn | TooMany:
     except LimiterDown:
         verdict = None  # 255 bits are not guessed; the limit only spares the database
     if verdict is not None and not verdict.allowed:
-        wait = verdict.reset_seconds
-        return TooMany(f"Too many wrong keys from your address: wait {wait} seconds.", extra={"retry_after": wait})
+        return too_many(f"Too many wrong keys from your address: wait {verdict.reset_seconds} seconds.", verdict)
     return NotSignedIn("The API key is wrong, has ended, or may not be used from your address.", code="token_invalid")
 
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 4
 """More lifecycles in flight than about twice the cores only add latency (measured: ARCHITECTURE section 4)."""
+INSTALLS = 4
+"""Install scripts run for minutes: they have places of their own, so that they hold up no start or stop."""
 LET_GO_SECONDS = 10.0
 PROGRESS_SECONDS = 0.5
 RECOVERY_SECONDS = 60.0
@@ -58,6 +60,7 @@ class Dispatcher:
         self._emit = emit
         self._lanes: dict[str, Lane] = {}
         self._slots = asyncio.Semaphore(PARALLEL)
+        self._install_slots = asyncio.Semaphore(INSTALLS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self.clock_offset = 0.0
@@ -201,7 +204,7 @@ class Dispatcher:
             if is_kill:
                 data = await self._kill(lane, entry)
             else:
-                async with self._slots:
+                async with self._install_slots if command.kind == "container.install" else self._slots:
                     late = self._too_late(entry)
                     if late is not None:
                         await self._settle(entry, error=late)

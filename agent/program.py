@@ -13,11 +13,13 @@ from typing import Any, Protocol
 from agent import __version__, config, facts
 from agent.acts import Acts
 from agent.bulk import Bulk
+from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
 from agent.files.desk import FileDesk
 from agent.files.transfers import Transfers
 from agent.insides import inside_answers
+from agent.installer import Installer
 from agent.outbox import Outbox
 from agent.protocol import frames
 from agent.protocol import messages as wire
@@ -55,8 +57,12 @@ class Agent:
         self._outbox = Outbox(settings.data_dir / "journal.sqlite3")
         self._engine = EngineWatch(runtime, on_change=self._engine_changed)
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
-        self._dispatcher = Dispatcher(outbox=self._outbox, acts=Acts(runtime, logs), reconciler=self._reconciler, emit=self.emit)
+        self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
+        self._installer = Installer(runtime, logs, self._outbox)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console)
+        self._dispatcher = Dispatcher(outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit)
         self._reconciler.busy = self._dispatcher.busy
+        self._reconciler.marked = self._console.marked
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
         self._files = FileDesk(runtime)
@@ -90,6 +96,7 @@ class Agent:
             await Link(self).run()
         finally:
             await self._dispatcher.close()
+            await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -127,6 +134,7 @@ class Agent:
         first = not self._opened_as
         self._opened_as = instance
         self._reconciler.outages.end(time.time())
+        await self._console.resume(list(self._outbox.known_containers()))
         reports, _, error_text = await self._reconciler.listing(await self._boot_cause(), thorough=True)
         if error_text:
             log.warning("first listing failed", extra={"reason": error_text})
@@ -138,6 +146,8 @@ class Agent:
         if not self._recovered:
             self._recovered = True
             await self._dispatcher.recover()
+            going_on = {entry.command.id for entry in await self._outbox.open_commands()}
+            self._spawn(self._installer.clear_strangers(going_on))
         return True
 
     async def _end_orphans(self) -> None:

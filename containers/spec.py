@@ -23,6 +23,12 @@ class Startup:
     """Where the container's own folder is mounted; empty = it has none."""
     process_command: tuple[str, ...] = ()
     stop: StopSpec = field(default_factory=StopSpec)
+    mounts: tuple[Mount, ...] = ()
+    """Of the egg itself: memory, and where an administrator approved it folders of the machine."""
+    privileged: bool = False
+    host_network: bool = False
+    cap_add: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,11 @@ def build_spec(
             pids=asked.pids or 512,
         ),
         ports=list(ports),
-        mounts=[*data, *mounts],
+        mounts=[*data, *startup.mounts, *mounts],
         stop=startup.stop,
         process_command=list(startup.process_command),
+        privileged=startup.privileged,
+        network_mode="host" if startup.host_network else "bridge",
+        cap_add=list(startup.cap_add),
+        devices=list(startup.devices),
     )

@@ -45,6 +45,10 @@ class EggVersion(models.Model):
     definition = models.JSONField()
     digest = models.CharField(max_length=64)  # SHA-256 of the canonical definition: the same file again makes no new version
     warnings = models.JSONField(default=list, blank=True)
+    hidden = models.JSONField(default=list, blank=True)  # upper-case names of the variables that only those who manage eggs see
+    privileges = models.JSONField(default=list, blank=True)  # what it asks of the machine: [{kind, value}]
+    approved_at = models.DateTimeField(null=True, blank=True)  # an administrator let it have exactly these privileges
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
 
@@ -54,6 +58,11 @@ class EggVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.egg} v{self.number}"
+
+    @property
+    def needs_approval(self) -> bool:
+        """It asks for something of the machine, and nobody has allowed it yet."""
+        return bool(self.privileges) and self.approved_at is None
 
 
 class EggUserGrant(UserGrant):

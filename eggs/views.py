@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.access import has, require
 from eggs import services
-from eggs.access import get_egg, sees_eggs, visible_eggs
+from eggs.access import get_egg, rights, sees_eggs, visible_eggs
 from eggs.definition import EggDefinition
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
@@ -48,6 +48,7 @@ def detail(request: HttpRequest, egg_id: UUID) -> HttpResponse:
         "definition": EggDefinition.from_json(egg.current.definition) if egg.current else None,
         "versions": egg.versions.select_related("created_by")[:20],
         "may_create": has(user, "containers.create"),
+        "may_grant": "eggs.manage" in rights(user, egg),
     }
     return render(request, "eggs/detail.html", context)
 

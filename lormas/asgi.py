@@ -14,6 +14,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loade
 
 from containers.live.socket import client_socket  # noqa: E402
 from nodes import gateway, warden  # noqa: E402
+from reservations import keeper  # noqa: E402
 
 client = AuthMiddlewareStack(client_socket)
 
@@ -21,6 +22,7 @@ client = AuthMiddlewareStack(client_socket)
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Agents have a route of their own: they send no Origin and carry no cookie."""
     warden.ensure_started()
+    keeper.ensure_started()
     if scope["type"] != "websocket":
         await http(scope, receive, send)
         return

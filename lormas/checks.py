@@ -16,9 +16,9 @@ SAMPLE_SECRETS = frozenset({"change-me", "changeme", "your-super-secret-key-here
 def wiring(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Every dotted string of `lormas.wiring` must import."""
     found: list[CheckMessage] = []
-    for table in ("FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "GRANTS", "SINKS"):
+    for table in ("FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "GRANTS", "SINKS", "JOBS"):
         entries = wired(table)
-        for dotted in entries.values() if isinstance(entries, dict) else entries:
+        for dotted in (entry["run"] if isinstance(entry, dict) else entry for entry in (entries.values() if isinstance(entries, dict) else entries)):
             try:
                 resolve(dotted)
             except ImportError as error:

@@ -118,6 +118,19 @@ def email(value: str) -> str:
     return value.strip().lower()
 
 
+def rate(value: str) -> tuple[int, int]:
+    """How many in how many seconds: `100/15m`, `20/900`, `5/h`."""
+    count, slash, window = value.strip().lower().partition("/")
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(window[-1:], 0)
+    digits = window[:-1] if factor else window
+    if not (slash and count.isdigit() and (digits.isdigit() or (factor and not digits))):
+        raise EnvError("must be a count and a time such as 100/15m or 20/900")
+    seconds = int(digits or 1) * (factor or 1)
+    if not (1 <= int(count) <= 1_000_000 and 1 <= seconds <= 2_592_000):
+        raise EnvError("must be 1 to 1000000 in 1 second to 30 days, such as 100/15m")
+    return int(count), seconds
+
+
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 
 VARIABLES: tuple[Variable, ...] = (
@@ -143,12 +156,37 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SUPERUSER_PASSWORD", text, None, "Unset: a random one, shown once.", ("ADMIN_DEFAULT_PASSWORD",), secret=True),
     Variable("SIGNUP_ENABLED", boolean, True, "May people make accounts for themselves?"),
     Variable("SIGNUP_ROLE", text, "member", "Role of those who sign up."),
+    Variable(
+        "EMAIL_VERIFICATION",
+        choice("auto", "off", "required"),
+        "auto",
+        "Must people who sign up prove their address? auto: where mail goes out by SMTP.",
+    ),
+    Variable(
+        "SECOND_FACTOR", choice("none", "administrators", "everyone"), "none", "Who must have a second factor (TOTP or passkey) to do anything."
+    ),
+    Variable("CONFIRM_SECONDS", integer(60, 86_400), 900, "How long after showing the password or a second factor credentials may be changed."),
+    Variable("GITHUB_URL", url("http", "https"), None, "A GitHub Enterprise server; unset: github.com."),
     Variable("GITHUB_CLIENT_ID", text, None, "GitHub sign-in."),
     Variable("GITHUB_CLIENT_SECRET", text, None, "GitHub sign-in.", secret=True),
     Variable("DISCORD_CLIENT_ID", text, None, "Discord sign-in."),
     Variable("DISCORD_CLIENT_SECRET", text, None, "Discord sign-in.", secret=True),
-    Variable("EMAIL_URL", text, "console://", "console:// or smtp://user:password@host:port.", secret=True),
+    Variable(
+        "EMAIL_URL",
+        text,
+        "console://",
+        "console://, or smtp://user:password@host:port; smtp+tls:// for STARTTLS, smtps:// for TLS from the start.",
+        secret=True,
+    ),
     Variable("EMAIL_FROM", text, "Lormas <noreply@lormas.local>", "Sender of the panel's mail."),
+    Variable("RATE_LIMIT_ANONYMOUS", rate, (100, 900), "API requests of an address that is not signed in."),
+    Variable("RATE_LIMIT_PERSON", rate, (6000, 60), "API requests of a signed-in person."),
+    Variable("RATE_LIMIT_SIGN_IN_ACCOUNT", rate, (20, 900), "Wrong passwords or codes for one account, from wherever."),
+    Variable("RATE_LIMIT_SIGN_IN_ADDRESS", rate, (60, 900), "Wrong passwords or codes from one address, for whatever account."),
+    Variable("RATE_LIMIT_SIGN_UP", rate, (20, 3600), "New accounts from one address."),
+    Variable("RATE_LIMIT_MAIL_ADDRESS", rate, (20, 3600), "Mails (reset, confirmation) asked for from one address."),
+    Variable("RATE_LIMIT_MAIL_ACCOUNT", rate, (5, 3600), "Mails asked for to one mailbox."),
+    Variable("RATE_LIMIT_API_KEY", rate, (60, 900), "Wrong API keys from one address."),
     Variable("DOCKER_HOST", text, None, "Engine of the local agent; unset: the default socket.", ("DOCKER_SOCKET_PATH",)),
     Variable("LORMAS_AGENT", boolean, True, "Start a local agent beside the panel."),
     Variable("LORMAS_AGENT_RUNTIME", choice("auto", "docker", "process"), "auto", "Runtime of the local agent; auto: docker if it answers."),
@@ -165,6 +203,20 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
+    Variable(
+        "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."
+    ),
+    Variable("RESERVATION_MAX_OPEN", integer(1, 10_000), 60, "Reservations a person may have open at a time, waiting and repeated ones included."),
+    Variable("RESERVATION_MAX_MINUTES", integer(1, 527_040), 10_080, "Longest reservation, extensions included."),
+    Variable("RESERVATION_MAX_DAYS_AHEAD", integer(1, 3650), 90, "How far ahead a reservation may begin."),
+    Variable("RESERVATION_REMINDER_MINUTES", integer(0, 1440), 15, "So long before its end a reservation's owner is reminded; 0 = never."),
+    Variable(
+        "RESERVATION_HANDS",
+        choice("ssh", "ansible"),
+        "ssh",
+        "What makes and removes accounts on machines: ssh (built in), or ansible (ansible-runner).",
+    ),
+    Variable("MACHINE_CHECK_SECONDS", integer(10, 86_400), 60, "How often each machine of the pool is looked at."),
     Variable("METRICS_TOKEN", text, None, "Bearer token for /metrics; unset: administrators only.", secret=True),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}

@@ -52,6 +52,7 @@ def structlog_config(*, level: str, style: str) -> dict[str, Any]:
             "django.server": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
+            "asyncssh": {"level": "WARNING"},  # below, it tells every command
             "amqp": {"level": "WARNING"},
             "kombu": {"level": "WARNING"},
             "celery": {"level": max(root, logging.INFO)},

@@ -43,3 +43,38 @@ GRANTS: dict[str, str] = {
 
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""
+
+JOBS: dict[str, dict[str, str | int]] = {
+    "containers.tidy": {
+        "title": "Restarts, stuck states, trash, old stats",
+        "run": "containers.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 300,
+    },
+    "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
+    "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},
+    "accounts.sweep_grants": {"title": "Rights on objects that have ended", "run": "accounts.tasks.sweep_grants", "every_seconds": 60},
+    "audit.seal": {"title": "Seals of journal rows that have none", "run": "audit.tasks.seal", "every_seconds": 60},
+    "audit.prune": {
+        "title": "Journal rows older than AUDIT_RETENTION_DAYS",
+        "run": "audit.tasks.prune",
+        "every_seconds": 6 * 3600,
+        "limit_seconds": 900,
+    },
+    "reservations.tidy": {
+        "title": "Reservations: ends, starts, cleaning, queue, checks",
+        "run": "reservations.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 600,
+    },
+    "reservations.daily": {
+        "title": "Reservations: old rows, keys of secrets",
+        "run": "reservations.tasks.daily",
+        "every_seconds": 86400,
+        "at": "03:00",
+        "limit_seconds": 600,
+    },
+    "audit.forget_expired": {"title": "Stored answers of repeated requests", "run": "audit.tasks.forget_expired", "every_seconds": 3600},
+}
+"""Periodic jobs by name: `run` is called without arguments under a lease (`nodes.jobs`) and gives a count or a small dict. `every_seconds`, or for
+daily ones `at` ("HH:MM" UTC, with every_seconds 86400); `limit_seconds` (default 300) is how long the lease holds."""

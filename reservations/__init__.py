@@ -1,1 +1,1 @@
-"""Machines, reservations, allocations (planned)."""
+"""Reservations: machines for a while, and clean again afterwards."""

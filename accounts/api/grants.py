@@ -174,7 +174,7 @@ class Activity(generics.ListAPIView[Entry]):
 
 
 def grant_routes(prefix: str, table: str) -> list[URLPattern]:
-    """Routes of one kind below its resource: `*grant_routes("containers", "container")` in the room's `api/urls.py`."""
+    """Routes of one kind below its resource; every kind of `lormas.wiring.GRANTS` has them under its plural."""
     base = f"{prefix}/<uuid:object_id>"
     return [
         path(f"{base}/grants", Grants.as_view(table=table), name=f"{prefix}-grants"),

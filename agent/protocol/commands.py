@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.protocol.files import FILE_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.parts import ConfigEdit, InstallScript
 
 
 class CreatePayload(Part, frozen=True):
@@ -26,13 +27,16 @@ class CreatePayload(Part, frozen=True):
     """Remove an existing container of this id first (recreate; its `data` mount stays)."""
     stop: StopSpec | None = None
     """With `replace`: how to end the old one, if it runs; None = kill."""
+    edits: list[ConfigEdit] = []
+    """Changes of files for this start alone, before those of the spec."""
 
 
 class StartPayload(Part, frozen=True):
     """`container.start`: no-op if it runs. Error `no_such_container` if there is none."""
 
     spec: ContainerSpec | None = None
-    """If given and there is no container, it is created from this first."""
+    """If given and there is no container, it is created from this first. Its configuration files are written before the start."""
+    edits: list[ConfigEdit] = []
 
 
 class StopPayload(Part, frozen=True):
@@ -46,6 +50,24 @@ class RestartPayload(Part, frozen=True):
 
     stop: StopSpec = StopSpec()
     spec: ContainerSpec | None = None
+    edits: list[ConfigEdit] = []
+
+
+class InstallPayload(Part, frozen=True):
+    """`container.install`: end and remove the container if there is one (its data stays), run the install script, create the container, and
+    start it if asked. Data as `container.create`.
+
+    Error `install_failed` if the script ends with another code than 0 or too late: there is no container then, but its data and log are kept.
+    A kill aborts it. An installer that an agent's death left running is taken over, never doubled.
+    """
+
+    spec: ContainerSpec
+    install: InstallScript
+    start: bool = True
+    stop: StopSpec = StopSpec()
+    """How to end the old one, if it runs."""
+    registry_auth: RegistryAuth | None = None
+    pull_timeout_seconds: float = 900
 
 
 class KillPayload(Part, frozen=True):
@@ -67,6 +89,7 @@ class EmptyPayload(Part, frozen=True):
 
 COMMANDS: dict[str, type[Part]] = {
     "container.create": CreatePayload,
+    "container.install": InstallPayload,
     "container.start": StartPayload,
     "container.stop": StopPayload,
     "container.restart": RestartPayload,
@@ -151,6 +174,7 @@ ERROR_CODES: dict[str, str] = {
     "not_running": "The container does not run.",
     "engine_down": "The engine does not answer.",
     "engine_error": "The engine answered with an error.",
+    "install_failed": "The install script did not end well.",
     "start_failed": "The container was created but could not be started.",
     "timeout": "The engine did not answer in time.",
     "expired": "The command was too old to be started.",

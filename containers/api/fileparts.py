@@ -141,7 +141,7 @@ def query_integer(request: Request, name: str, *, default: int | None = None, mo
 # ------------------------------------------------------------------------------------------------------------------ shapes
 
 
-class EntrySerializer(StrictSerializer):
+class FileEntrySerializer(StrictSerializer):
     """One entry of a folder. A link is shown as a link; `target_type` says what is behind it, if that is inside."""
 
     name = serializers.CharField()
@@ -162,16 +162,16 @@ class ListingSerializer(StrictSerializer):
     path = serializers.CharField(allow_blank=True)
     prefix = serializers.CharField(help_text="What the root is called inside the container.")
     whole = serializers.BooleanField(help_text="The root is the container's whole file system: no trash, no quota.")
-    entries = EntrySerializer(many=True)
+    entries = FileEntrySerializer(many=True)
     total = serializers.IntegerField()
 
 
 class EntryAnswerSerializer(StrictSerializer):
-    entry = EntrySerializer()
+    entry = FileEntrySerializer()
 
 
 class WrittenSerializer(StrictSerializer):
-    entry = EntrySerializer()
+    entry = FileEntrySerializer()
     created = serializers.BooleanField()
 
 
@@ -191,7 +191,7 @@ class CreateSerializer(PathSerializer):
 
 
 class PairSerializer(StrictSerializer):
-    source = serializers.CharField(max_length=4096)
+    source = serializers.CharField(max_length=4096)  # type: ignore[assignment]
     target = serializers.CharField(max_length=4096, allow_blank=True, default="")
 
 
@@ -248,7 +248,7 @@ class UploadSerializer(StrictSerializer):
 
 class PieceSerializer(StrictSerializer):
     offset = serializers.IntegerField()
-    entry = EntrySerializer(allow_null=True)
+    entry = FileEntrySerializer(allow_null=True)
 
 
 class IdsSerializer(StrictSerializer):

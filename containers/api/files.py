@@ -8,7 +8,8 @@ import io
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema, inline_serializer
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers, status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -30,11 +31,11 @@ PIECE_BYTES = 16 * 1024 * 1024
 FORM_BYTES = 1024 * 1024 * 1024
 
 
-def _container(request: Request, container_id: str) -> Container:
+def named_container(request: Request, container_id: str) -> Container:
     return access.get_container(request.user, container_id, "containers.files")
 
 
-def _path(request: Request, name: str = "path", *, required: bool = True) -> str:
+def named_path(request: Request, name: str = "path", *, required: bool = True) -> str:
     path = request.query_params.get(name, "")
     if required and not path.strip("/"):
         raise Invalid("Name a path by ?path=.", code="bad_path")
@@ -64,9 +65,9 @@ class FilesRoot(APIView):
         responses={200: parts.ListingSerializer},
     )
     def get(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         offset, limit = parts.query_integer(request, "offset", default=0), parts.query_integer(request, "limit", default=1000, most=1000)
-        return Response(files.listing(container, path=_path(request, required=False), offset=offset, limit=max(1, limit)))
+        return Response(files.listing(container, path=named_path(request, required=False), offset=offset, limit=max(1, limit)))
 
     @extend_schema(
         parameters=[PATH, OpenApiParameter("forever", bool, description="Not to the trash.")],
@@ -78,8 +79,8 @@ class FilesRoot(APIView):
     )
     def delete(self, request: Request, container_id: str) -> Response:
         """To the trash; `path` may be given several times."""
-        container = _container(request, container_id)
-        _path(request)
+        container = named_container(request, container_id)
+        named_path(request)
         paths = [files.check_path(path) for path in request.query_params.getlist("path")]
         forever = request.query_params.get("forever", "").lower() in ("true", "1")
         return Response(files.delete(container, paths=paths, forever=forever, actor=actor_of(request)))
@@ -93,13 +94,13 @@ class FileContent(APIView):
     max_body_bytes = 3 * 1024 * 1024
 
     def _named(self, request: Request, path: str | None) -> str:
-        return files.check_path(path) if path is not None else _path(request)
+        return files.check_path(path) if path is not None else named_path(request)
 
     @extend_schema(
         parameters=[PATH, IF_NONE_MATCH], responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: OpenApiTypes.BINARY, 304: None}
     )
     def get(self, request: Request, container_id: str, path: str | None = None) -> HttpResponseBase:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         return parts.read_response(request, container, paths=[self._named(request, path)], archive="", attachment=False)
 
     @extend_schema(
@@ -109,7 +110,7 @@ class FileContent(APIView):
     )
     def put(self, request: Request, container_id: str, path: str | None = None) -> Response:
         """The whole content: raw, or as JSON `{content, encoding?}`. Atomic: a reader sees the old or the new, never half."""
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         name = self._named(request, path)
         is_json = (request.content_type or "").partition(";")[0].strip().lower() == "application/json"
         if is_json:
@@ -138,7 +139,9 @@ class FileByPath(FileContent):
     """`…/files/<path>`: the same for one file whose path is in the address. Names of other routes (`content`, `upload`...) go by `?path=`."""
 
     @extend_schema(
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: OpenApiTypes.BINARY, 304: None}, parameters=[IF_NONE_MATCH]
+        operation_id="containers_files_by_path_retrieve",
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: OpenApiTypes.BINARY, 304: None},
+        parameters=[IF_NONE_MATCH],
     )
     def get(self, request: Request, container_id: str, path: str | None = None) -> HttpResponseBase:
         return super().get(request, container_id, path or "")
@@ -162,7 +165,7 @@ class FileDownload(APIView):
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: OpenApiTypes.BINARY},
     )
     def get(self, request: Request, container_id: str) -> HttpResponseBase:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         paths = [files.check_path(path) for path in request.query_params.getlist("path")] or [""]
         kind = request.query_params.get("format", "")
         if kind not in ("", "tar.gz", "zip"):
@@ -179,11 +182,11 @@ class FileUpload(APIView):
     @extend_schema(
         parameters=[OpenApiParameter("path", str, description="The folder they go into."), OpenApiParameter("overwrite", bool)],
         request={"multipart/form-data": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}},
-        responses={201: inline_serializer("Uploaded", {"entries": parts.EntrySerializer(many=True)})},
+        responses={201: inline_serializer("Uploaded", {"entries": parts.FileEntrySerializer(many=True)})},
     )
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
-        folder = _path(request, required=False).strip("/")
+        container = named_container(request, container_id)
+        folder = named_path(request, required=False).strip("/")
         if parts.body_length(request) > FORM_BYTES:
             raise TooLarge(f"A form may have {FORM_BYTES} bytes: send larger files as uploads.")
         overwrite = request.query_params.get("overwrite", "").lower() in ("true", "1")
@@ -205,7 +208,7 @@ class FileUploads(APIView):
 
     @extend_schema(request=parts.UploadBeginSerializer, responses={201: parts.UploadSerializer})
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.UploadBeginSerializer, request.data)
         begun = files.begin_upload(container, path=body["path"], size=body["size"], overwrite=body["overwrite"])
         return Response(begun, status=status.HTTP_201_CREATED, headers={"Location": f"/api/containers/{container.pk}/files/uploads/{begun['id']}"})
@@ -219,7 +222,7 @@ class FileUploadPiece(APIView):
 
     @extend_schema(responses={200: parts.UploadSerializer})
     def get(self, request: Request, container_id: str, upload_id: str) -> Response:
-        return Response(files.upload_state(_container(request, container_id), upload_id))
+        return Response(files.upload_state(named_container(request, container_id), upload_id))
 
     @extend_schema(
         parameters=[OpenApiParameter("offset", int, required=True)],
@@ -228,7 +231,7 @@ class FileUploadPiece(APIView):
     )
     def put(self, request: Request, container_id: str, upload_id: str) -> Response:
         """Bytes from `offset` on, at most 16 MiB; the file is there when the last one has come."""
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         offset, length = parts.query_integer(request, "offset"), parts.body_length(request)
         if length > PIECE_BYTES:
             raise TooLarge(f"A piece may have {PIECE_BYTES} bytes.")
@@ -239,7 +242,7 @@ class FileUploadPiece(APIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, container_id: str, upload_id: str) -> Response:
-        files.cancel_upload(_container(request, container_id), upload_id)
+        files.cancel_upload(named_container(request, container_id), upload_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -250,7 +253,7 @@ class FileCreate(APIView):
 
     @extend_schema(request=parts.CreateSerializer, responses={201: parts.EntryAnswerSerializer})
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.CreateSerializer, request.data)
         kind = "file" if body["type"] == "file" else "folder"
         return Response(files.create(container, path=body["path"], kind=kind, actor=actor_of(request)), status=status.HTTP_201_CREATED)
@@ -263,7 +266,7 @@ class FileRename(APIView):
 
     @extend_schema(request=parts.RenameSerializer, responses={200: inline_serializer("Moved", {"moved": serializers.IntegerField()})})
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.RenameSerializer, request.data)
         return Response(files.move(container, pairs=body["pairs"], overwrite=body["overwrite"], actor=actor_of(request)))
 
@@ -277,7 +280,7 @@ class FileCopy(APIView):
         request=parts.RenameSerializer, responses={200: inline_serializer("Copied", {"copied": serializers.ListField(child=serializers.CharField())})}
     )
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.RenameSerializer, request.data)
         return Response(files.copy(container, pairs=body["pairs"], actor=actor_of(request)))
 
@@ -289,7 +292,7 @@ class FileChmod(APIView):
 
     @extend_schema(request=parts.ChmodSerializer, responses={200: inline_serializer("Changed", {"changed": serializers.IntegerField()})})
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.ChmodSerializer, request.data)
         done = files.chmod(container, paths=body["paths"], mode=int(body["mode"], 8), recursive=body["recursive"], actor=actor_of(request))
         return Response(done)
@@ -302,10 +305,10 @@ class FileCompress(APIView):
 
     @extend_schema(
         request=parts.CompressSerializer,
-        responses={201: inline_serializer("Compressed", {"entry": parts.EntrySerializer(), "path": serializers.CharField()})},
+        responses={201: inline_serializer("Compressed", {"entry": parts.FileEntrySerializer(), "path": serializers.CharField()})},
     )
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.CompressSerializer, request.data)
         done = files.compress(container, paths=body["paths"], name=body["target"], kind=body["format"], actor=actor_of(request))
         return Response(done, status=status.HTTP_201_CREATED)
@@ -326,114 +329,7 @@ class FileDecompress(APIView):
         },
     )
     def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
+        container = named_container(request, container_id)
         body = _checked(parts.DecompressSerializer, request.data)
         done = files.decompress(container, path=body["path"], folder=body["target"], overwrite=body["overwrite"], actor=actor_of(request))
         return Response(done)
-
-
-class FileSearch(APIView):
-    """By name (part of it, or a pattern with * and ?), and with `content=true` by lines of text files."""
-
-    problem_statuses = NODE
-
-    @extend_schema(
-        parameters=[OpenApiParameter("query", str, required=True), OpenApiParameter("path", str), OpenApiParameter("content", bool)],
-        responses={
-            200: inline_serializer(
-                "Found",
-                {
-                    "found": inline_serializer(
-                        "FoundFile",
-                        {
-                            "path": serializers.CharField(),
-                            "type": serializers.CharField(),
-                            "size": serializers.IntegerField(),
-                            "line": serializers.IntegerField(),
-                            "text": serializers.CharField(allow_blank=True),
-                        },
-                        many=True,
-                    ),
-                    "complete": serializers.BooleanField(),
-                },
-            )
-        },
-    )
-    def get(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
-        content = request.query_params.get("content", "").lower() in ("true", "1")
-        found = files.search(container, query=request.query_params.get("query", ""), path=_path(request, required=False), content=content, limit=200)
-        return Response(found)
-
-
-class FileUsage(APIView):
-    """What the files take on disk, and may take."""
-
-    problem_statuses = NODE
-
-    @extend_schema(
-        responses={
-            200: inline_serializer(
-                "FileUsage",
-                {name: serializers.IntegerField() for name in ("bytes", "entries", "quota_bytes", "free_bytes")},
-            )
-        }
-    )
-    def get(self, request: Request, container_id: str) -> Response:
-        return Response(files.usage(_container(request, container_id)))
-
-
-class FileTrash(APIView):
-    """What was deleted and can come back."""
-
-    problem_statuses = NODE
-
-    @extend_schema(
-        responses={
-            200: inline_serializer(
-                "FileTrash",
-                {
-                    "items": inline_serializer(
-                        "TrashedFile",
-                        {
-                            "id": serializers.CharField(),
-                            "path": serializers.CharField(),
-                            "type": serializers.CharField(),
-                            "size": serializers.IntegerField(),
-                            "deleted_at_unix": serializers.FloatField(),
-                            "by": serializers.CharField(allow_blank=True),
-                        },
-                        many=True,
-                    )
-                },
-            )
-        }
-    )
-    def get(self, request: Request, container_id: str) -> Response:
-        return Response(files.trash(_container(request, container_id)))
-
-    @extend_schema(
-        parameters=[OpenApiParameter("id", str, many=True, description="Only these; without any, all of it.")],
-        responses={200: inline_serializer("Gone", {"gone": serializers.IntegerField()})},
-    )
-    def delete(self, request: Request, container_id: str) -> Response:
-        """For good."""
-        container = _container(request, container_id)
-        ids = checked(parts.IdsSerializer, {"ids": request.query_params.getlist("id")})["ids"]
-        return Response(files.empty_trash(container, ids=ids, actor=actor_of(request)))
-
-
-class FileRestore(APIView):
-    """Out of the trash, to where it was or beside it."""
-
-    problem_statuses = NODE
-
-    @extend_schema(
-        request=parts.IdsSerializer,
-        responses={
-            200: inline_serializer("Restored", {"restored": serializers.ListField(child=serializers.DictField(child=serializers.CharField()))})
-        },
-    )
-    def post(self, request: Request, container_id: str) -> Response:
-        container = _container(request, container_id)
-        return Response(files.restore(container, ids=checked(parts.IdsSerializer, request.data)["ids"], actor=actor_of(request)))

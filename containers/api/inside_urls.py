@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers.api import files, insides
+from containers.api import filefinds, files, insides
 
 FILES = {
     "": files.FilesRoot,
@@ -19,10 +19,10 @@ FILES = {
     "/chmod": files.FileChmod,
     "/compress": files.FileCompress,
     "/decompress": files.FileDecompress,
-    "/search": files.FileSearch,
-    "/usage": files.FileUsage,
-    "/trash": files.FileTrash,
-    "/restore": files.FileRestore,
+    "/search": filefinds.FileSearch,
+    "/usage": filefinds.FileUsage,
+    "/trash": filefinds.FileTrash,
+    "/restore": filefinds.FileRestore,
     "/edit": files.FileContent,
 }
 

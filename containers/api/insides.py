@@ -98,7 +98,7 @@ class ContainerExecHistory(ListAPIView):  # type: ignore[type-arg]
             if kind not in ExecRecord.Kind.values:
                 raise ValidationError({"kind": ["command or terminal."]})
             rows = rows.filter(kind=kind)
-        return rows if wants_all else rows.filter(user=self.request.user)
+        return rows if wants_all else rows.filter(user_id=str(self.request.user.pk))
 
     @extend_schema(parameters=[OpenApiParameter("everybody", bool), OpenApiParameter("kind", str, enum=["command", "terminal"])])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -109,7 +109,7 @@ class ProcessSerializer(StrictSerializer):
     """One process."""
 
     pid = serializers.IntegerField()
-    parent = serializers.IntegerField()
+    parent = serializers.IntegerField()  # type: ignore[assignment]
     user = serializers.CharField(allow_blank=True)
     state = serializers.CharField(allow_blank=True, help_text="The kernel's letter: R running, S sleeping, D waiting for a disk, T stopped, Z ended.")
     cpu_seconds = serializers.FloatField()
@@ -182,7 +182,7 @@ class ContainerTerminals(APIView):
 
     problem_statuses = ASKS_NODE
 
-    @extend_schema(responses={200: TerminalListSerializer})
+    @extend_schema(responses={200: TerminalListSerializer}, operation_id="containers_terminals_list")
     def get(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.exec")
         return Response(logs.ask(container, "terminal.list"))
@@ -221,7 +221,7 @@ class ContainerRecordings(APIView):
 
     problem_statuses = ASKS_NODE
 
-    @extend_schema(responses={200: RecordingListSerializer})
+    @extend_schema(responses={200: RecordingListSerializer}, operation_id="containers_recordings_list")
     def get(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.exec")
         return Response(logs.ask(container, "recording.list"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from accounts.api.grants import grant_routes
 from containers.api import inside_urls, views
 
 urlpatterns = [
     *inside_urls.urlpatterns,
-    *grant_routes("containers", "container"),
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
     path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),

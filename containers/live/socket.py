@@ -19,6 +19,7 @@ from channels.db import database_sync_to_async
 
 from accounts import grants, keys
 from accounts.models import AuthSession, User
+from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
 from audit.denials import note_denied
 from audit.services import Target
@@ -97,10 +98,11 @@ class ClientSocket:
             return
         try:
             await self._sign_in_by_scope()
-        except (NotSignedIn, TooMany) as refusal:
+        except (NotSignedIn, TooMany, Forbidden) as refusal:
             await self._send({"type": "websocket.accept"})
-            code = 4429 if isinstance(refusal, TooMany) else 4401
-            await self._send({"type": "websocket.close", "code": code, "reason": "not signed in"})
+            code = 4429 if isinstance(refusal, TooMany) else 4403 if isinstance(refusal, Forbidden) else 4401
+            reason = refusal.code if isinstance(refusal, Forbidden) else "not signed in"
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
             return
         await self._send({"type": "websocket.accept"})
         counted = False
@@ -283,7 +285,7 @@ class ClientSocket:
             return
         user = self.scope.get("user")
         if user is not None and user.is_authenticated and user.is_active:
-            self.user = await database_sync_to_async(_load)(user.pk)
+            self.user = await database_sync_to_async(_free)(await database_sync_to_async(_load)(user.pk))
 
     async def _sign_in(self, token: str) -> None:
         try:
@@ -291,7 +293,7 @@ class ClientSocket:
         except NotSignedIn:
             await database_sync_to_async(note_denied)("ws.denied", message="A token that is not good.", address=self._address())
             raise
-        self.user = user
+        self.user = await database_sync_to_async(_free)(user)
         self.session_id = str(session.pk) if session is not None else None
         self._token = token
 
@@ -306,6 +308,8 @@ class ClientSocket:
             raise Close(4401, "the token is not valid") from None
         except TooMany:
             raise Close(4429, "too many wrong keys") from None
+        except Forbidden as hold:
+            raise Close(4403, hold.code) from None
 
     async def _recheck(self) -> None:
         """Every few seconds: is this person still who they were, and may they still see what they watch? (D10, F04)"""
@@ -313,8 +317,8 @@ class ClientSocket:
         try:
             while True:
                 if tap is None and self.user is not None:
-                    tap = await live.hub().tap(f"user:{self.user.pk}", max_messages=8)
-                if tap is None:
+                    tap = await live.hub().tap(f"user:{self.user.pk}", max_messages=8)  # and a look at once: what was told before nobody heard
+                elif tap is None:
                     await asyncio.sleep(0.2)
                 else:
                     await tap.get(self._patience())  # a sign-out elsewhere is told at once; the clock is for what is not
@@ -340,6 +344,9 @@ class ClientSocket:
             return True
         if not alive:
             self.fail(4401, "signed out")
+            return False
+        if (hold := await database_sync_to_async(hold_of)(self.user)) is not None:
+            self.fail(4403, hold.code)
             return False
         watched = {key: needed for key, needed in self._watched.items() if key in self.tasks}
         self.granted, held, self._ends = await database_sync_to_async(_standing)(self.user, {one for one, _ in watched.values()})
@@ -375,6 +382,14 @@ class ClientSocket:
 
 def _load(user_id: Any) -> User:
     return User.objects.select_related("role").get(pk=user_id)
+
+
+def _free(user: User) -> User:
+    """The same person, if nothing holds them back (a password to change, a second factor that is missing). Raises Forbidden."""
+    hold = hold_of(user)
+    if hold is not None:
+        raise Forbidden(hold.detail, code=hold.code)
+    return user
 
 
 def _standing(user: Any, container_ids: set[str]) -> tuple[Granted, dict[str, frozenset[str]], datetime | None]:

@@ -30,6 +30,7 @@ class Container(models.Model):
     command = models.JSONField(default=list, blank=True)  # argv; empty = the image's own
     env = models.JSONField(default=dict, blank=True)  # straight from the owner (image containers)
     variables = models.JSONField(default=dict, blank=True)  # values of the egg's variables
+    startup = models.CharField(max_length=191, blank=True)  # name of the egg's startup command; empty = its first
     labels = models.JSONField(default=dict, blank=True)
     mounts = models.JSONField(default=list, blank=True)
     cpus = models.FloatField(default=0)

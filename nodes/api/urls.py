@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api.grants import grant_routes
 from nodes.api import operation_views, views
 
 
@@ -24,9 +23,6 @@ def _nodes(base: str) -> list[object]:
 urlpatterns = [
     *_nodes("nodes"),
     *_nodes("workers"),
-    *grant_routes("nodes", "node"),
-    *grant_routes("workers", "node"),
-    *grant_routes("clusters", "cluster"),
     path("clusters", views.Clusters.as_view(), name="clusters-list"),
     path("clusters/<uuid:cluster_id>", views.ClusterDetail.as_view(), name="clusters-detail"),
     path("clusters/<uuid:cluster_id>/nodes", views.ClusterNodes.as_view(), name="clusters-nodes"),

@@ -185,7 +185,8 @@ class AgentSession:
     async def _handle(self, message: wire.AgentMessage) -> None:
         match message:
             case wire.Heartbeat():
-                self._note(message.usage, engine_ok=message.engine_ok, engine_error=message.engine_error)
+                skew = message.sent_at_unix - clock.unix() if message.sent_at_unix else None
+                self._note(message.usage, engine_ok=message.engine_ok, engine_error=message.engine_error, skew_seconds=skew)
             case wire.Ack() if message.command_id in self._rotations:
                 self._rotations.discard(message.command_id)
                 self._log.info("gateway.token_rotated")
@@ -208,10 +209,10 @@ class AgentSession:
         """When the last frame came, of whatever kind."""
         return clock.now() - timedelta(seconds=time.monotonic() - self._heard_at)
 
-    def _note(self, usage: wire.NodeUsage, *, engine_ok: bool, engine_error: str) -> None:
+    def _note(self, usage: wire.NodeUsage, *, engine_ok: bool, engine_error: str, skew_seconds: float | None = None) -> None:
         """A sign of life, for the next batch: it counts from when it came, so that a silence is not measured shorter than it is."""
         self._noted_at = self._heard_at
-        self._last_beat = store.Beat(self.node_id, self.admission.epoch, self._heard(), usage, engine_ok, engine_error)
+        self._last_beat = store.Beat(self.node_id, self.admission.epoch, self._heard(), usage, engine_ok, engine_error, skew_seconds)
         beats().note(self._last_beat)
 
     def _blame(self, violation: str) -> None:

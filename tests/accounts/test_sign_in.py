@@ -103,6 +103,7 @@ def test_an_account_is_shut_after_20_wrong_tries_wherever_they_come_from(api: AP
     shut = post(api, {"email": "alice", "password": PASSWORD}, REMOTE_ADDR="203.0.113.1")
     assert (shut.status_code, shut.json()["code"]) == (429, "too_many_requests")
     assert int(shut.headers["Retry-After"]) <= 900
+    assert (shut.headers["X-RateLimit-Limit"], shut.headers["X-RateLimit-Remaining"]) == ("20", "0")
     assert post(api, {"email": "bob", "password": PASSWORD}, REMOTE_ADDR="203.0.113.1").status_code == 200
 
 

@@ -49,6 +49,16 @@ class TinyExec:
         self.fed.put_nowait(None)
 
 
+class TinyInstalls:
+    """None at all."""
+
+    async def end(self, container_id: str) -> None:
+        pass
+
+    async def all(self) -> dict[str, str]:
+        return {}
+
+
 class TinyRuntime:
     """`calls` lists the verbs in order; `gates[verb]` holds a verb up; `broken` makes every call fail."""
 
@@ -70,6 +80,8 @@ class TinyRuntime:
         self.execs: list[TinyExec] = []
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self.on: Callable[[str], None] = lambda verb: None
+        self.installs = TinyInstalls()
+        self.data = None
 
     async def _enter(self, verb: str) -> None:
         if self.broken:

@@ -19,8 +19,10 @@ from agent.runtimes.node import NodeMeter
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, check, load_policy
 from agent.runtimes.process import hands, place, shim, spool, terminal
 from agent.runtimes.process.changes import Looks, differences
+from agent.runtimes.process.datafolder import ProcessData
 from agent.runtimes.process.folders import Folders, Made, Run
 from agent.runtimes.process.inside import EXEC_MARK, ProcessInside
+from agent.runtimes.process.installs import ProcessInstalls
 from agent.runtimes.process.meter import TreeMeter
 
 T = TypeVar("T")
@@ -61,6 +63,10 @@ class ProcessRuntime:
         self.inside: Inside = ProcessInside(self._folders, self._need, self._running)
         self._meter_lock = asyncio.Lock()
         self._node = NodeMeter(root)
+        self.data = ProcessData(self._folders)
+        self.installs = ProcessInstalls(self._folders, policy)
+        if policy.install_scripts:
+            self.capabilities = self.capabilities | {"install"}
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> ProcessRuntime:
@@ -81,6 +87,7 @@ class ProcessRuntime:
         self._instance = instance
 
     async def close(self) -> None:
+        await self.installs.close()
         for minder in self._minders:
             minder.cancel()
         for container_id in list(self._execs):

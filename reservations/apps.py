@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class ReservationsConfig(AppConfig):
+    name = "reservations"
+
+    def ready(self) -> None:
+        from reservations import guard
+
+        post_migrate.connect(guard.restore, sender=self)

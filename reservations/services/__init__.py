@@ -1,0 +1,1 @@
+"""Acts on machines and reservations. Doors check permission; these don't."""

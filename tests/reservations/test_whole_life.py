@@ -1,0 +1,54 @@
+"""A reservation from its making to its end, on real machines over real SSH."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import asyncssh
+import pytest
+
+from audit.models import Entry
+from lormas.common import clock
+from reservations.models import Allocation, Machine, Reservation
+from tests.reservations.machines import Box, login
+
+pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+PASSWORD = "p4ss: $(reboot) 'quoted' ü"
+
+
+def over(reservation: Any) -> None:
+    """Let its time be over without waiting for it."""
+    past = clock.now() - timedelta(seconds=1)
+    start = past - timedelta(hours=1)
+    Reservation.objects.filter(pk=reservation.pk).update(starts_at=start, ends_at=past)
+    Allocation.objects.filter(reservation=reservation).update(starts_at=start, ends_at=past)
+
+
+def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
+    alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any
+) -> None:
+    """R34: at its end the account, its processes, files and crontab are gone, and were looked for again."""
+    assert all(machine.reachable and machine.host_key and machine.latency_ms for machine in real_pool)
+    made = settle(book(alice, 3, 60, password=PASSWORD), "active")
+    assert made.is_active
+    for box in boxes:
+        assert login(box.port, made.username, PASSWORD) == made.username
+    leavings = "(sleep 600 >/dev/null 2>&1 </dev/null &) ; echo x >/tmp/mine; mkdir /dev/shm/d; echo y >/dev/shm/d/f; echo ok"
+    assert login(boxes[0].port, made.username, PASSWORD, leavings) == "ok"
+    boxes[0].sh('echo "* * * * * date" >/var/spool/cron/crontabs/"$1"', made.username)
+    over(made)
+    assert not made.__class__.objects.get(pk=made.pk).is_active, "the clock alone ends it"
+    settle(made, "ended")
+    for box in boxes:
+        with pytest.raises(asyncssh.PermissionDenied):
+            login(box.port, made.username, PASSWORD)
+        assert made.username not in box.sh("cat /etc/passwd /etc/group /etc/shadow; ls /home /var/spool/cron/crontabs /var/lib/lormas")
+    assert "mine" not in boxes[0].sh("ls /tmp") and boxes[0].sh("ls /dev/shm") == ""
+    assert "sleep 600" not in boxes[0].sh("ps")
+    assert set(Allocation.objects.values_list("hold", flat=True)) == {"clean"}
+    assert Reservation.objects.get().password == ""
+    assert set(Machine.objects.values_list("condition", flat=True)) == {"ok"}
+    actions = list(Entry.objects.filter(target_type="reservation").order_by("id").values_list("action", flat=True))
+    assert actions == ["reservations.create", "reservations.active", "reservations.expire", "reservations.end"]
+    assert PASSWORD not in str(list(Entry.objects.values()))
