@@ -17,7 +17,6 @@ from typing import IO, Any, Protocol
 from agent.files.entries import DEEPEST, names_in, type_of
 from agent.files.tree import CHUNK, HIDDEN, Shown, Tree
 
-
 LEVEL = 5
 """Of gzip: most of what 9 gains, at a third of its time."""
 
