@@ -167,7 +167,12 @@ def user_for_key(secret: str, *, address: str | None) -> User:
 def still_good(user: User) -> User | None:
     """For open sockets: the same person as of now, with the same key; None if key or account has ended."""
     assert user.api_key is not None
-    key: ApiKey | None = alive().filter(pk=user.api_key.pk).first()
+    return holder(user.api_key.pk)
+
+
+def holder(key_id: Any) -> User | None:
+    """The owner of a key by its id, carrying it; None if key or account has ended."""
+    key: ApiKey | None = alive().filter(pk=key_id).first()
     return _carry(key) if key is not None else None
 
 

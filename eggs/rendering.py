@@ -94,6 +94,8 @@ def check_values(definition: EggDefinition, values: Mapping[str, Any], *, privil
             found.append(FieldError(path, "It must be a text.", "invalid"))
         elif "\x00" in value or len(value.encode(errors="replace")) > MAX_VALUE_BYTES:
             found.append(FieldError(path, f"At most {MAX_VALUE_BYTES} bytes, without U+0000.", "invalid"))
+        elif not privileged and not variable.user_viewable:
+            found.append(FieldError(path, "Only administrators set this variable.", "not_editable"))  # whatever the value: no oracle for a hidden one
         elif not privileged and not variable.user_editable and value != variable.default_value:
             found.append(FieldError(path, "Only administrators set this variable.", "not_editable"))
     named = {error.field for error in found}

@@ -228,6 +228,11 @@ def _breaks(rule: Rule, value: str, numeric: bool) -> str:
     return _kind(name, args, value)
 
 
+def is_number(value: str) -> bool:
+    """As PHP's is_numeric."""
+    return _NUMBER.match(value) is not None
+
+
 def is_integer(value: str) -> bool:
     """As PHP's filter_var: no leading zeros, within 64 bits, blanks around it don't count."""
     text = value.strip(_BLANK)

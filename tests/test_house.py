@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def test_templates_trust_nothing() -> None:
     for file in (ROOT / "templates").rglob("*.html"):
         text = file.read_text(encoding="utf-8")
         assert "|safe" not in text and "autoescape off" not in text, file
+
+
+def test_sockets_end_with_codes_that_the_server_sends() -> None:
+    """Daphne sends 1000 and 3000-4999; with another one the close is lost and the socket hangs."""
+    for file in MODULES:
+        for found in re.finditer(r"""(?:websocket\.close["'], ["']code["']: |Close\(|\.fail\()(\d{4})\b""", file.read_text(encoding="utf-8")):
+            code = int(found[1])
+            assert code == 1000 or 3000 <= code <= 4999, f"{file.relative_to(ROOT)}: {found[0]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.api import connections, factors, journal, keys, mail, people, roles, users, views
+from accounts.api import connections, factors, journal, keys, mail, people, roles, tickets, users, views
 from accounts.api.grants import grant_routes
 from lormas.common.wires import wired
 
@@ -39,6 +39,7 @@ urlpatterns = [
     path("auth/sessions/<uuid:session_id>", views.SessionDetail.as_view(), name="accounts-session-detail"),
     path("auth/keys", keys.Keys.as_view(), name="accounts-keys"),
     path("auth/keys/<uuid:key_id>", keys.KeyDetail.as_view(), name="accounts-key-detail"),
+    path("auth/tickets", tickets.Tickets.as_view(), name="accounts-tickets"),
     path("auth/providers", views.Providers.as_view(), name="accounts-providers"),
     path("login", views.Login.as_view(), name="accounts-old-login"),
     path("whoami", views.Me.as_view(), name="accounts-whoami"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import inside_urls, views
+from containers.api import inside_urls, rollouts, views
 
 urlpatterns = [
     *inside_urls.urlpatterns,
@@ -22,6 +22,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/stats", views.ContainerStats.as_view(), name="containers-stats"),
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
+    path("eggs/<uuid:egg_id>/rollouts", rollouts.Rollouts.as_view(), name="eggs-rollouts"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
     path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),

@@ -1,6 +1,6 @@
 """The client socket `/ws` (SURFACE section 6): decode, ask access, call, answer. Its own receive loop: no thread hop per message.
 
-Close codes: 4401 not signed in, 4403 lost access, 4408 idle or too slow, 4429 too many.
+Close codes: 4401 not signed in, 4403 lost access, 4408 idle or too slow, 4429 too many, 4500 failed inside, 4503 try again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 
-from accounts import grants, keys
+from accounts import grants, keys, tickets
+from accounts.limits import LimiterAway
 from accounts.models import AuthSession, User
 from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
@@ -25,6 +26,7 @@ from audit.denials import note_denied
 from audit.services import Target
 from containers import access
 from containers.live.basics import Refusal
+from containers.live.bound import keep_to
 from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS
 from containers.live.outbox import Outbox, TooSlow
@@ -38,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 MAX_FRAME_BYTES = 64 * 1024
 AUTHENTICATE_SECONDS = 10.0
-RECHECK_SECONDS = 5.0
+RECHECK_SECONDS = 4.0  # with the look itself well within the five seconds that are promised
 MAX_SOCKETS_PER_USER = 20
 MAX_TASKS = 64
 BURST_MESSAGES = 200
@@ -72,6 +74,8 @@ class ClientSocket:
         self.user: Any = None
         self.session_id: str | None = None
         self.current: str | None = None
+        self.bound: str | None = None
+        """The only container that a ticket opened this socket for."""
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.topics: set[str] = set()
         self.terminals: dict[str, View] = {}
@@ -98,11 +102,10 @@ class ClientSocket:
             return
         try:
             await self._sign_in_by_scope()
-        except (NotSignedIn, TooMany, Forbidden) as refusal:
+        except (NotSignedIn, TooMany, Forbidden, LimiterAway) as refusal:
+            end = _ending(refusal)
             await self._send({"type": "websocket.accept"})
-            code = 4429 if isinstance(refusal, TooMany) else 4403 if isinstance(refusal, Forbidden) else 4401
-            reason = refusal.code if isinstance(refusal, Forbidden) else "not signed in"
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            await self._send({"type": "websocket.close", "code": end.code, "reason": end.reason})
             return
         await self._send({"type": "websocket.accept"})
         counted = False
@@ -199,6 +202,7 @@ class ClientSocket:
             await self._oops("unknown_type", f"There is no message type {message['type'][:64]!r}.", reply_to)
             return
         try:
+            keep_to(self.bound, message)
             await handler(self, message)
         except Problem as problem:
             if isinstance(problem, Forbidden | NotFound) and not message["type"].startswith(LOOKS):
@@ -222,7 +226,7 @@ class ClientSocket:
         if count:
             self._errors += 1
             if self._errors >= MAX_ERRORS:
-                raise Close(1008, "too many errors")
+                raise Close(4429, "too many errors")
 
     # ---- for handlers
 
@@ -257,7 +261,7 @@ class ClientSocket:
                 await self.answer({"type": "error", "code": problem.code, "message": problem.detail, "subscription": key})
             except Exception:
                 log.exception("ws.subscription_failed", subscription=key)
-                self.fail(1011, "failed inside")  # the client comes back and resumes; a silent subscription would look like silence
+                self.fail(4500, "failed inside")  # the client comes back and resumes; a silent subscription would look like silence
 
         self.tasks[key] = asyncio.create_task(guarded(), name=key)
 
@@ -289,7 +293,12 @@ class ClientSocket:
 
     async def _sign_in(self, token: str) -> None:
         try:
-            user, session = await database_sync_to_async(user_for_access_token)(token, address=self._address())
+            if tickets.looks_like_ticket(token):
+                spent = await database_sync_to_async(tickets.spend)(token, action="socket")
+                user, session = spent.user, spent.session
+                self.bound = self.current = spent.about
+            else:
+                user, session = await database_sync_to_async(user_for_access_token)(token, address=self._address())
         except NotSignedIn:
             await database_sync_to_async(note_denied)("ws.denied", message="A token that is not good.", address=self._address())
             raise
@@ -304,12 +313,8 @@ class ClientSocket:
             raise Close(4401, "not signed in")
         try:
             await self._sign_in(message["token"])
-        except NotSignedIn:
-            raise Close(4401, "the token is not valid") from None
-        except TooMany:
-            raise Close(4429, "too many wrong keys") from None
-        except Forbidden as hold:
-            raise Close(4403, hold.code) from None
+        except (NotSignedIn, TooMany, Forbidden, LimiterAway) as refusal:
+            raise _ending(refusal) from None
 
     async def _recheck(self) -> None:
         """Every few seconds: is this person still who they were, and may they still see what they watch? (D10, F04)"""
@@ -369,7 +374,7 @@ class ClientSocket:
         if fresh is None or fresh.token_generation != self.user.token_generation:
             return False
         if token is not None:
-            if self.session_id and not AuthSession.objects.filter(pk=self.session_id, revoked_at__isnull=True).exists():
+            if self.session_id and not AuthSession.objects.filter(pk=self.session_id, revoked_at=None, expires_at__gt=clock.now()).exists():
                 return False
         else:
             session = self.scope.get("session")
@@ -378,6 +383,15 @@ class ClientSocket:
                 return False
         self.user = fresh
         return True
+
+
+def _ending(refusal: Problem) -> Close:
+    """How a socket ends that nobody was let into."""
+    if isinstance(refusal, Forbidden):  # somebody who is held back
+        return Close(4403, refusal.code)
+    if isinstance(refusal, TooMany):
+        return Close(4429, "too many wrong keys")
+    return Close(4503, "try again") if isinstance(refusal, LimiterAway) else Close(4401, "not signed in")
 
 
 def _load(user_id: Any) -> User:

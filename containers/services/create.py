@@ -51,6 +51,8 @@ class NewContainer:
     command: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    startup: str = ""
+    """Name of one of the egg's startup commands; empty: its first."""
     labels: dict[str, str] = field(default_factory=dict)
     mounts: list[dict[str, Any]] = field(default_factory=list)
     asked: Asked = field(default_factory=Asked)
@@ -137,6 +139,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         command=data.command,
         env=data.env,
         variables=data.variables,
+        startup=data.startup,
         labels=data.labels,
         mounts=data.mounts,
         cpus=asked.cpus or settings.CONTAINER_CPU_LIMIT,
@@ -260,12 +263,17 @@ def _free_ports(node: Node, protocol: str) -> list[int]:
     return found
 
 
-def render_spec(container: Container) -> ContainerSpec:
-    """The spec of a saved container as its node should have it now."""
-    ports = [
+def bindings(container: Container) -> list[PortBinding]:
+    """Its ports as its node has them, the primary one first."""
+    return [
         PortBinding(container_port=p.container_port, host_port=p.host_port, protocol="udp" if p.protocol == "udp" else "tcp")
         for p in container.ports.order_by("-is_primary", "id")
     ]
+
+
+def render_spec(container: Container) -> ContainerSpec:
+    """The spec of a saved container as its node should have it now."""
+    ports = bindings(container)
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)

@@ -40,6 +40,7 @@ from eggs.formats import export
 from eggs.formats.reading import MAX_BYTES
 from eggs.models import Egg, EggVersion
 from eggs.rendering import masked, render
+from eggs.selectors import tagged
 from lormas.common.api.filters import TrueOrFalse
 from lormas.common.api.parsers import ApiParser, BodyTooLarge
 from lormas.common.errors import FieldError, NotFound, Refused
@@ -79,8 +80,7 @@ class EggFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def by_tag(self, queryset: QuerySet[Egg], name: str, value: str) -> QuerySet[Egg]:
-        """SQLite has no look-up inside of JSON lists: the quoted word in the list's text."""
-        return queryset.filter(tags__icontains=f'"{value}"') if '"' not in value else queryset.none()
+        return tagged(queryset, value)
 
 
 class ImportMixin:

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Any, Final
 
-from eggs import rules
+from eggs import pictures, rules
 from eggs.definition import ConfigFile, EggDefinition, InstallScript, Variable
 from eggs.formats.extension import extension_of, is_image_egg
 from eggs.problems import EggRefused, Warnings
@@ -16,9 +16,7 @@ from lormas.common.images import is_reference
 Raw = dict[str, Any]
 _ENV: Final = re.compile(r"[A-Za-z0-9_]{1,191}\Z")
 EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z")
-_PICTURE: Final = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+\Z")  # no SVG: it can carry script
 _ICON_NAME: Final = re.compile(r"[a-z0-9-]{1,64}\Z")
-MAX_ICON_CHARS: Final = 400_000
 RESERVED: Final = frozenset(
     (
         "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT", "ENV", "HOME", "USER", "STARTUP", "SERVER_UUID", "UUID", "P_SERVER_UUID",
@@ -104,8 +102,8 @@ def _icon(raw: Raw) -> str:
     if _ICON_NAME.match(name):
         return name
     for candidate in (raw.get("icon"), raw.get("image")):
-        if isinstance(candidate, str) and len(candidate) <= MAX_ICON_CHARS and _PICTURE.match(candidate):
-            return candidate
+        if isinstance(candidate, str) and candidate.startswith("data:") and (picture := pictures.sanitised(candidate)):
+            return picture
     return ""
 
 

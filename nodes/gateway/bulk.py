@@ -38,7 +38,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Asgi) -> No
         await send({"type": "websocket.close", "code": 4401})
         return
     except DatabaseError:
-        await send({"type": "websocket.close", "code": 1013})
+        await send({"type": "websocket.close", "code": 4503})
         return
     if await live.hub().expected(f"bulk:{stream_id}") != str(node_id):
         log.warning("gateway.violation", what="a bulk stream that was not asked for", node_id=str(node_id))

@@ -102,10 +102,10 @@ async def application(scope: dict[str, Any], receive: Receive, send: Asgi) -> No
         await _refuse(send, refusal)
     except DatabaseError as error:
         log.warning("gateway.no_database", error=str(error))
-        await send({"type": "websocket.close", "code": 1013})
+        await send({"type": "websocket.close", "code": 4503})
     except Exception:  # a fault in an upper room's hello handler: told in our log, and the agent comes again
         log.exception("gateway.admission_failed")
-        await send({"type": "websocket.close", "code": 1011})
+        await send({"type": "websocket.close", "code": 4500})
 
 
 async def _let_in(token: str, address: str, receive: Receive, send: Asgi) -> None:

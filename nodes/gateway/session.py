@@ -156,7 +156,7 @@ class AgentSession:
         if ended is not None:
             self._log.error("gateway.session_failed", exc_info=ended)
         with contextlib.suppress(OSError, RuntimeError):
-            await self._asgi_send({"type": "websocket.close", "code": 1011})
+            await self._asgi_send({"type": "websocket.close", "code": 4500})
 
     # ----------------------------------------------------------------------------------------------------------- receiving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -282,7 +283,7 @@ FAULTS: dict[str, Any] = {
     "nothing": lambda handler: IdentityProvider.say(handler, 200, {}),
     "null": lambda handler: IdentityProvider.say(handler, 200, None),
     "a name for an id": lambda handler: IdentityProvider.say(handler, 200, {"id": "alice", "access_token": 5}),
-    "hangs up": lambda handler: handler.connection.close(),
+    "hangs up": lambda handler: handler.connection.shutdown(socket.SHUT_RDWR),
 }
 
 

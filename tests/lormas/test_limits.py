@@ -126,7 +126,7 @@ def test_a_limit_outlives_a_server_that_was_killed(server: Server, settings: Any
     server.start(eventually)
     settings.REDIS_URL = f"unix://{server.sock}"
     client = redis.Redis.from_url(settings.REDIS_URL)
-    monkeypatch.setattr(ratelimit, "_client", lambda: client)
+    monkeypatch.setattr(ratelimit, "client", lambda: client)
     limit = Limit("restart", 3, 900)
     assert [limit.hit("victim").allowed for _ in range(4)] == [True, True, True, False]
     with client.pipeline() as pipe:

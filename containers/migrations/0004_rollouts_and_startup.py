@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('containers', '0003_grants'),
-        ('eggs', '0002_privileges_and_hidden'),
+        ('eggs', '0003_privileges_and_hidden'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -10,8 +10,8 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_role_groups'),
-        ('containers', '0003_rollouts_and_startup'),
-        ('eggs', '0002_privileges_and_hidden'),
+        ('containers', '0004_rollouts_and_startup'),
+        ('eggs', '0003_privileges_and_hidden'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
