@@ -152,6 +152,9 @@ class FileDesk:
             opened = await self.open(container_id, payload)
             try:
                 return await self.thread(work, opened, payload)
+            except RuntimeFailure:
+                opened.purse.stale()  # what it had written is gone again
+                raise
             finally:
                 opened.tree.close()
 
