@@ -1,4 +1,7 @@
-"""Every question about files: nothing leads out, nothing is lost half-way, nothing costs more than allowed. After each test the canaries are whole."""
+"""Every question about files: nothing leads out, nothing is lost half-way, nothing costs more than allowed.
+
+After each test the canaries are whole (see the fixture).
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ def test_links_out_are_never_followed_and_are_things_of_their_own(desk: Desk) ->
 
     again()
     for kind, fields in (
-        ("list", {"path": "out"}), ("create", {"path": "out/new"}), ("create", {"path": "secret/new", "type": "folder"}), ("search", {"path": "out", "query": "secret"}),
+        ("list", {"path": "out"}), ("create", {"path": "out/new"}), ("create", {"path": "secret/new", "type": "folder"}),
+        ("search", {"path": "out", "query": "secret"}),
         ("chmod", {"paths": ["secret"], "mode": 0o777}), ("chmod", {"paths": ["out/secret"], "mode": 0o777}), ("delete", {"paths": ["out/secret"]}),
         ("stat", {"path": "out/secret"}),
         ("move", {"pairs": [{"source": "out/secret", "target": "mine"}]}), ("copy", {"pairs": [{"source": "out/secret", "target": "mine"}]}),
@@ -227,8 +231,10 @@ def test_what_the_egg_denies_is_as_if_it_were_not_there(desk: Desk) -> None:
     (desk.folder / "via").symlink_to("a.key")
     assert [one["name"] for one in desk.ask("list")["entries"]] == ["open", "via"]
     for kind, fields in (
-        ("stat", {"path": "a.key"}), ("create", {"path": "b.key"}), ("move", {"pairs": [{"source": "a.key", "target": "b"}]}), ("move", {"pairs": [{"source": "open", "target": "b.key"}]}),
-        ("copy", {"pairs": [{"source": "a.key", "target": "b"}]}), ("chmod", {"paths": ["a.key"], "mode": 0o777}), ("delete", {"paths": ["a.key"]}), ("compress", {"paths": ["a.key"]}),
+        ("stat", {"path": "a.key"}), ("create", {"path": "b.key"}), ("move", {"pairs": [{"source": "a.key", "target": "b"}]}),
+        ("move", {"pairs": [{"source": "open", "target": "b.key"}]}),
+        ("copy", {"pairs": [{"source": "a.key", "target": "b"}]}), ("chmod", {"paths": ["a.key"], "mode": 0o777}),
+        ("delete", {"paths": ["a.key"]}), ("compress", {"paths": ["a.key"]}),
         ("list", {"path": "locked"}), ("upload_begin", {"path": "b.key", "size": 1}),
     ):  # fmt: skip
         assert desk.refused(kind, **fields) == "denied", kind
