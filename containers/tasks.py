@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from containers.services import sweep
+from containers.services import execs, sweep
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -16,4 +16,10 @@ def restart_due() -> int:
 @shared_task(name="containers.tasks.tidy", ignore_result=True, time_limit=300)
 def tidy() -> dict[str, int]:
     """Each minute: stuck states, due restarts, the trash, old stats."""
-    return {"restarted": sweep.restart_due(), "settled": sweep.settle_stuck(), "purged": sweep.empty_trash(), "trimmed": sweep.trim_stats()}
+    return {
+        "restarted": sweep.restart_due(),
+        "settled": sweep.settle_stuck(),
+        "purged": sweep.empty_trash(),
+        "trimmed": sweep.trim_stats(),
+        "forgotten": execs.forget_old_history(),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers import install_views, new_views, rollout_views, startup_views, views
+from containers import file_views, install_views, new_views, rollout_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
@@ -30,6 +30,8 @@ urlpatterns = [
     path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
     path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollout_views.revert, name="rollout-revert"),
+    path("containers/<uuid:container_id>/files", file_views.files_page, name="files"),
+    path("containers/<uuid:container_id>/terminal", file_views.terminal_page, name="terminal"),
     path("containers/<uuid:container_id>/settings", views.settings_page, name="settings"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),

@@ -210,6 +210,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
+    Variable("TERMINAL_RECORDING", boolean, False, "Record terminals of people and containers that no recording policy speaks of."),
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
