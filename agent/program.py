@@ -29,6 +29,7 @@ from agent.rpc import LogStore, Questions
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.session import Link, Session
+from agent.startscripts import StartScripts
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
 
@@ -59,7 +60,8 @@ class Agent:
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console)
+        self._scripts = StartScripts(runtime, logs)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts)
         self._dispatcher = Dispatcher(outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit)
         self._reconciler.busy = self._dispatcher.busy
         self._reconciler.marked = self._console.marked
@@ -96,6 +98,7 @@ class Agent:
             await Link(self).run()
         finally:
             await self._dispatcher.close()
+            await self._scripts.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()

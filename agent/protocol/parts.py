@@ -157,6 +157,8 @@ class ContainerSpec(Part, frozen=True):
     readiness: Readiness | None = None
     features: list[str] = []
     """What to look for on the console, see `agent.console.FEATURES`; unknown names are ignored."""
+    startup_script: str = ""
+    """Run by `/bin/sh` inside of the container after each start, with its output in the log's stream `startup`."""
     confined: bool = False
     """Run as the user `container` (see `agent.runtimes.confinement`) on a read-only root with its own /tmp, as images made for eggs expect."""
 
