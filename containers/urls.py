@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers import new_views, rollout_views, startup_views, views
+from containers import install_views, new_views, rollout_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
@@ -23,6 +23,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/logs", views.plain),
     path("containers/<uuid:container_id>/head", views.head, name="head"),
     path("containers/<uuid:container_id>/facts", views.facts, name="facts"),
+    path("containers/<uuid:container_id>/prompts", install_views.prompts, name="prompts"),
+    path("containers/<uuid:container_id>/prompts/<slug:feature>", install_views.answer_prompt, name="prompt"),
+    path("containers/<uuid:container_id>/reinstall", install_views.reinstall, name="reinstall"),
     path("containers/<uuid:container_id>/stats", views.stats_page, name="stats"),
     path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
     path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),

@@ -18,10 +18,12 @@ from accounts.grants import holds_any
 from audit.models import Entry
 from containers import services
 from containers.access import get_container, grant_kind, rights, rights_on, visible_containers
-from containers.buttons import buttons
+from containers.buttons import buttons, reinstall_button
 from containers.forms import SettingsForm
+from containers.install_views import prompts_context
 from containers.models import Container
 from containers.selectors import sparks
+from containers.services.install import installs
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.states import Status
 from containers.stats import RANGES
@@ -126,8 +128,9 @@ def _frame(request: HttpRequest, container: Container, tab: str) -> dict[str, An
 @require_GET
 @signed_in
 def console(request: HttpRequest, container_id: UUID) -> HttpResponse:
-    container = get_container(person(request), container_id)
-    return render(request, "containers/console.html", _frame(request, container, "console"))
+    user = person(request)
+    container = get_container(user, container_id)
+    return render(request, "containers/console.html", {**_frame(request, container, "console"), **prompts_context(container, user)})
 
 
 @require_GET
@@ -189,6 +192,8 @@ def settings_page(request: HttpRequest, container_id: UUID) -> HttpResponse:
         for field in form.fields.values():
             field.disabled = True
     context = {**_frame(request, container, "settings"), "form": form, "kept": kept_for()}
+    if installs(container):
+        context["reinstall"] = reinstall_button(container, user)
     return render(request, "containers/settings.html", context, status=400 if form.is_bound else 200)
 
 

@@ -25,7 +25,8 @@ MEBIBYTE: Final = 1024 * 1024
 MAX_VALUE_BYTES: Final = 32 * 1024
 HIDDEN: Final = "[hidden]"
 SIGNALS: Final = {"C": "SIGINT", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM", "SIGABRT": "SIGABRT"}
-COMMAND_GRACE_SECONDS: Final = 30.0
+COMMAND_GRACE_SECONDS: Final = 600.0
+"""A server that saves its world may take its time, as in the panels eggs come from; who can't wait kills it."""
 _PLACEHOLDER: Final = re.compile(r"\{\{ ?([A-Za-z0-9_.-]{1,256}) ?\}\}")
 _SHELL_NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

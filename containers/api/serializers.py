@@ -188,7 +188,8 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
             "id", "session_id", "name", "description", "owner", "node", "egg", "egg_version", "image", "startup", "command", "env", "variables",
             "labels", "limits",
             "ports", "address", "restart_policy", "session", "desired", "observed", "observed_at", "status", "status_reason", "status_since",
-            "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq", "stats", "operation", "allowed_actions",
+            "readiness", "install_state", "prompts", "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq",
+            "stats", "operation", "allowed_actions",
             "created_at", "updated_at", "deleted_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -219,7 +220,7 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
         return str(running.pk) if running else None
 
     def get_allowed_actions(self, container: Container) -> list[str]:
-        return sorted(allowed_actions(container.status, desired=container.desired))
+        return sorted(allowed_actions(container.status, desired=container.desired, installs=bool(container.install_state)))
 
 
 class CreatedContainerSerializer(ContainerSerializer):

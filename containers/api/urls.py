@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import rollouts, views
+from containers.api import install, rollouts, views
 
 urlpatterns = [
     path("containers", views.ContainerList.as_view(), name="containers-list"),
@@ -14,6 +14,13 @@ urlpatterns = [
         r"^containers/(?P<container_id>[0-9a-f-]{36})/(?P<action>start|stop|restart|kill|pause|unpause)$",
         views.ContainerPower.as_view(),
         name="containers-power",
+    ),
+    path("containers/<uuid:container_id>/reinstall", install.ContainerReinstall.as_view(), name="containers-reinstall"),
+    path("containers/<uuid:container_id>/prompts", install.ContainerPrompts.as_view(), name="containers-prompts"),
+    re_path(
+        r"^containers/(?P<container_id>[0-9a-f-]{36})/prompts/(?P<feature>eula|java_version|pid_limit|gsl_token|steam_disk_space)$",
+        install.ContainerPrompt.as_view(),
+        name="containers-prompt",
     ),
     path("containers/<uuid:container_id>/logs", views.ContainerLogs.as_view(), name="containers-logs"),
     path("containers/<uuid:container_id>/logs/download", views.ContainerLogsDownload.as_view(), name="containers-logs-download"),

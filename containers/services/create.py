@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.access import has
 from agent.protocol.commands import CreatePayload
-from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth
+from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth, StopSpec
 from audit.services import Actor, record
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
@@ -96,16 +96,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         spec = render_spec(container)
         container.spec = msgspec.to_builtins(spec)
         container.save(update_fields=["spec"])
-        operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
-        commands.enqueue(
-            node,
-            "container.create",
-            payload=CreatePayload(spec=spec, start=data.start, registry_auth=registry_auth(container)),
-            operation=operation,
-            subject_id=container.pk,
-            epoch=container.epoch,
-            deadline_seconds=CREATE_SECONDS,
-        )
+        operation = _ask_node(container, node, spec, user=user, start=data.start)
         record(
             "containers.create",
             actor=actor,
@@ -114,6 +105,28 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         )
         announce(container)
     return container, operation
+
+
+def _ask_node(container: Container, node: Node, spec: ContainerSpec, *, user: Any, start: bool) -> Operation:
+    """The durable command that makes it real: with its egg's install script first, if there is one."""
+    from containers.services import install
+
+    script = install.script_of(container, spec)
+    if script is not None:
+        operation = take(container, "install", user=user, deadline_seconds=install.DEADLINE_SECONDS)
+        install.enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=StopSpec())
+        return operation
+    operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
+    commands.enqueue(
+        node,
+        "container.create",
+        payload=CreatePayload(spec=spec, start=start, registry_auth=registry_auth(container)),
+        operation=operation,
+        subject_id=container.pk,
+        epoch=container.epoch,
+        deadline_seconds=CREATE_SECONDS,
+    )
+    return operation
 
 
 def forbidden_values(container: Container, variables: dict[str, str], *, user: Any) -> list[FieldError]:

@@ -28,6 +28,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
     "container": {
         "creating": (lazy("Creating"), "blue busy"),
         "installing": (lazy("Installing"), "blue busy"),
+        "install_failed": (lazy("Install failed"), "red"),
         "starting": (lazy("Starting"), "blue busy"),
         "running": (lazy("Running"), "green"),
         "paused": (lazy("Paused"), "amber hollow"),
