@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from agent import crash
 from agent.console import ConsoleWatch
 from agent.installer import Installer
@@ -87,6 +89,7 @@ class Acts:
                 await hold(self._runtime.unpause(container_id))
             case "container.update":
                 await hold(self._runtime.update(payload.spec))
+                return {"limits": msgspec.to_builtins(payload.spec.limits)}
             case "container.remove":
                 await self._remove(container_id, payload, hold=hold)
             case kind:

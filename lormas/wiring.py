@@ -19,6 +19,7 @@ SETTLED: dict[str, str] = {
     "container.pause": "containers.inbox.on_settled",
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
+    "container.update": "containers.inbox.on_updated",
 }
 """Command kind -> handler(command: nodes.models.Command), inside the transaction that settles it."""
 

@@ -84,7 +84,7 @@ class RemovePayload(Part, frozen=True):
 
 
 class UpdatePayload(Part, frozen=True):
-    """`container.update`: other limits for the container that is there, running or not, without making it anew.
+    """`container.update`: other limits for the container that is there, running or not, without making it anew. Data: {"limits": as applied}.
 
     Error `unsupported` where the runtime or its engine can't; `invalid_spec` if the engine refuses (less memory than is in use, say).
     """

@@ -1,7 +1,20 @@
 from containers.models.container import Container
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
 from containers.models.port import Port
+from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
+from containers.models.settings import ContainerSettings
 
-__all__ = ["Container", "ContainerRoleGrant", "ContainerUserGrant", "Port", "Rollout", "RolloutItem", "StatsMinute", "StatsSample"]
+__all__ = [
+    "Container",
+    "ContainerRoleGrant",
+    "ContainerSettings",
+    "ContainerUserGrant",
+    "Port",
+    "Revision",
+    "Rollout",
+    "RolloutItem",
+    "StatsMinute",
+    "StatsSample",
+]

@@ -15,6 +15,7 @@ from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryA
 from audit.services import Actor, record
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
+from containers.services.manners import with_manners
 from containers.services.publish import announce, target
 from containers.services.wish import startup_of
 from containers.spec import Asked, build_spec
@@ -290,7 +291,7 @@ def render_spec(container: Container) -> ContainerSpec:
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)
-    return build_spec(
+    spec = build_spec(
         container_id=str(container.pk),
         name=container.name,
         startup=rendered.startup,
@@ -308,6 +309,7 @@ def render_spec(container: Container) -> ContainerSpec:
         default_cpus=settings.CONTAINER_CPU_LIMIT,
         default_memory_bytes=settings.CONTAINER_MEMORY_LIMIT,
     )
+    return with_manners(container, spec)
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from audit.services import Actor, record
 from containers.models import Container
 from containers.services.create import registry_auth, render_spec
 from containers.services.locks import require_online, take
+from containers.services.manners import engine_part
 from containers.services.publish import announce, target
 from containers.states import Desired, Status, allowed_actions
 from lormas.common import clock, jobs
@@ -119,8 +120,9 @@ def current_spec(container: Container) -> ContainerSpec:
     spec = render_spec(container)
     plain = msgspec.to_builtins(spec)
     if plain != container.spec:
-        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=True)
-        container.spec, container.spec_changed = plain, True
+        changed = container.spec_changed or engine_part(plain) != engine_part(container.spec)
+        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=changed)
+        container.spec, container.spec_changed = plain, changed
     return spec
 
 
