@@ -41,6 +41,7 @@ from containers.api.serializers import (
     resolve_new,
 )
 from containers.models import Container
+from containers.services import PortWish, edit
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.services.publish import target
 from lormas.common import clock
@@ -64,6 +65,13 @@ def checked(serializer_class: Any, data: Any) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     validated: dict[str, Any] = serializer.validated_data
     return validated
+
+
+def spread(body: dict[str, Any]) -> tuple[dict[str, Any], list[PortWish] | None]:
+    """A body of changes as the service takes it: (fields, ports)."""
+    fields = dict(body)
+    limits, wishes = fields.pop("limits", {}), fields.pop("ports", None)
+    return {**fields, **limits}, wishes
 
 
 class ContainerList(ListAPIView):  # type: ignore[type-arg]
@@ -124,9 +132,10 @@ class ContainerDetail(APIView):
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def patch(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.edit")
-        changes = checked(ContainerChangeSerializer, request.data)
-        container, needs_restart = services.update_container(container, user=request.user, actor=actor_of(request), changes=changes)
-        return Response({**ContainerSerializer(container).data, "needs_restart": needs_restart})
+        changes, wishes = spread(checked(ContainerChangeSerializer, request.data))
+        done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
+        fresh = access.get_container(request.user, container_id)
+        return Response({**ContainerSerializer(fresh).data, "needs_restart": done.needs_restart, "effects": done.effects})
 
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def put(self, request: Request, container_id: str) -> Response:

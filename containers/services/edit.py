@@ -195,3 +195,10 @@ def roll_back(container: Container, number: int, *, user: Any, actor: Actor) -> 
         wishes=wishes,
         note=f"Rolled back to revision {number}",
     )
+
+
+def restart_for(container: Container, *, user: Any, actor: Actor) -> Operation:
+    """The restart that brings a change. Raises what `power.act` raises; the change stays written then."""
+    from containers.services import power
+
+    return power.act(container, "restart", user=user, actor=actor)

@@ -71,9 +71,8 @@ def test_more_than_the_node_has_is_refused_and_changes_nothing(running: Containe
 
 
 def test_a_preview_tells_what_restarts_and_keeps_nothing(running: Container, alice: Any) -> None:
-    tried = edit.preview(
-        running, user=alice, actor=alice.as_actor(), changes={"image": "busybox:2", "startup_script": "echo hi", "description": "x", "auto_start": False}
-    )
+    wanted = {"image": "busybox:2", "startup_script": "echo hi", "description": "x", "auto_start": False}
+    tried = edit.preview(running, user=alice, actor=alice.as_actor(), changes=wanted)
     assert tried.effects == {"image": "recreate", "startup_script": "next_start", "description": "now", "auto_start": "now"}
     assert tried.needs_restart
     running.refresh_from_db()
