@@ -53,7 +53,7 @@ class Acts:
         console: ConsoleWatch | None = None,
         scripts: StartScripts | None = None,
     ) -> None:
-        self._runtime = runtime
+        self.runtime = self._runtime = runtime
         self._logs = logs
         self._installer = installer
         self._console = console

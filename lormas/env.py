@@ -142,6 +142,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DB_PATH", path, None, "Path of the SQLite file, where DATABASE_URL is unset."),
     Variable("REDIS_URL", url("redis", "rediss", "unix"), None, "Redis or Valkey; unset: an embedded server.", secret=True),
     Variable("SECRET_KEY", text, None, "Signs sessions and tokens; unset: made and kept in LORMAS_DATA.", ("BETTER_AUTH_SECRET",), secret=True),
+    Variable(
+        "SECRET_KEY_FALLBACKS",
+        words,
+        [],
+        "Former SECRET_KEYs, newest first: what they encrypted stays readable, agents and browser sessions stay signed in.",
+        secret=True,
+    ),
     Variable("FIELD_KEYS", words, [], "Keys for encrypted columns, newest first; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_SECRET", text, None, "Key for people's tokens; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_ACCESS_SECONDS", integer(60, 86400), 900, "How long an access token lives."),
@@ -200,6 +207,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
+    Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
     Variable(

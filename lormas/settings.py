@@ -37,9 +37,11 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if "://" in PUBLIC_URL else []
 # ---- secrets: one root key; each use has its own derived key, so that no token of one kind passes as another
 SECRET_KEY: str = env["SECRET_KEY"] or load_or_make_secret(DATA_DIR / "secret_key")
 JWT_USER_KEY: str = env["JWT_SECRET"] or derive_key(SECRET_KEY, "jwt-user")
+SECRET_KEY_FALLBACKS: list[str] = env["SECRET_KEY_FALLBACKS"]
 JWT_AGENT_KEY: str = derive_key(SECRET_KEY, "jwt-agent")
+JWT_AGENT_FALLBACK_KEYS: list[str] = [derive_key(key, "jwt-agent") for key in SECRET_KEY_FALLBACKS]
 JWT_TICKET_KEY: str = derive_key(SECRET_KEY, "jwt-ticket")
-FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(SECRET_KEY, "fields")]
+FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(key, "fields") for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
 JWT_ACCESS_SECONDS: int = env["JWT_ACCESS_SECONDS"]
 JWT_REFRESH_SECONDS: int = env["JWT_REFRESH_SECONDS"]
 
@@ -342,6 +344,7 @@ CONTAINER_MEMORY_LIMIT: int = env["CONTAINER_MEMORY_LIMIT"]
 TRASH_SECONDS: int = env["TRASH_SECONDS"]
 NODE_NOT_READY_SECONDS: float = env["NODE_NOT_READY_SECONDS"]
 NODE_INACTIVE_SECONDS: float = env["NODE_INACTIVE_SECONDS"]
+ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
 PORT_RANGE: str = env["PORT_RANGE"]
 NODE_HEARTBEAT_SECONDS = 10.0
 NODE_STATS_SECONDS = 5.0

@@ -20,6 +20,9 @@ SETTLED: dict[str, str] = {
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
     "container.update": "containers.inbox.on_updated",
+    "node.image_pull": "nodes.stock.on_settled",
+    "node.prune": "nodes.stock.on_settled",
+    "node.upgrade": "nodes.upgrades.on_settled",
 }
 """Command kind -> handler(command: nodes.models.Command), inside the transaction that settles it."""
 
@@ -34,6 +37,21 @@ NODE_HELLO: tuple[str, ...] = ("containers.inbox.on_hello",)
 
 NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 """handler(node_id: UUID, container_ids: set[str]) -> dict[str, int]: those of them that live on another node, with their placement epoch (D04)."""
+
+NODE_KNOWN: tuple[str, ...] = ("containers.inbox.known",)
+"""handler(container_ids: set[str]) -> set[str]: those that a row knows, on whatever node; the others that a node reports are orphans."""
+
+NODE_TAKEN: tuple[str, ...] = ("containers.whereabouts.taken_for",)
+"""handler(demand: nodes.placement.Demand) -> (host ports held by node, labels by node): what containers hold of what a demand asks for. One only."""
+
+NODE_HOLDINGS: tuple[str, ...] = ("containers.services.moving.holdings",)
+"""handler(node: nodes.models.Node) -> list[nodes.drains.Holding]: what runs or is to run there, and what a drain would do with it."""
+
+NODE_EVICT: tuple[str, ...] = ("containers.services.moving.evict",)
+"""handler(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> nodes.drains.Step; may be called again and again. One only."""
+
+NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
+"""handler(node: Node, container_ids: list[UUID]) -> int: start what a drain had stopped there."""
 
 GRANTS: dict[str, str] = {
     "container": "containers.access.grant_kind",
@@ -52,6 +70,23 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "containers.tasks.tidy",
         "every_seconds": 60,
         "limit_seconds": 300,
+    },
+    "nodes.sync": {"title": "Ask all agents for a full listing", "run": "nodes.reconcile.sync", "every_seconds": 300},
+    "nodes.health": {"title": "Look at the health of all nodes", "run": "nodes.reconcile.look", "every_seconds": 120},
+    "nodes.orphans": {"title": "Report and remove containers that nobody knows", "run": "nodes.orphans.sweep", "every_seconds": 3600},
+    "nodes.evict": {"title": "Enforce NoExecute taints", "run": "nodes.drains.evict_tainted", "every_seconds": 60},
+    "nodes.maintenance": {"title": "Begin and end maintenance windows", "run": "nodes.windows.advance", "every_seconds": 60},
+    "nodes.rotation": {
+        "title": "Have agents rotate and tidy what they keep",
+        "run": "nodes.reconcile.rotation",
+        "every_seconds": 86400,
+        "at": "01:00",
+    },
+    "nodes.cleanup": {
+        "title": "Forget old events, runs, commands and operations",
+        "run": "nodes.reconcile.cleanup",
+        "every_seconds": 86400,
+        "at": "02:00",
     },
     "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
     "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},

@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.protocol.files import FILE_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
 
 
@@ -108,6 +109,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
+    **NODE_COMMANDS,
 }
 
 
@@ -178,6 +180,7 @@ RPCS: dict[str, type[Part]] = {
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
+    **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
 }
@@ -210,5 +213,8 @@ ERROR_CODES: dict[str, str] = {
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
+    "in_use": "Something on the node uses it.",
+    "not_found": "There is no such thing on the node.",
+    "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",
 }

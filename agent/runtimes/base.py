@@ -246,7 +246,7 @@ class Runtime(Protocol):
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update, stock (then it has a `stock`: see `agent.stock.Stock`)."""
 
     @property
     def data(self) -> DataFolder:

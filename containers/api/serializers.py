@@ -21,6 +21,7 @@ from lormas.common.api.serializers import StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
 from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
+from nodes.api.placement import PlacementWishSerializer
 
 STREAMS: tuple[LogStream, ...] = ("application", "error", "startup", "events")
 MAX_BYTES = 2**50
@@ -86,6 +87,7 @@ class NewContainerSerializer(StrictSerializer):
     cluster = serializers.UUIDField(required=False, allow_null=True)
     start = serializers.BooleanField(default=True)
     restart_policy = serializers.ChoiceField(choices=["no", "on-failure", "unless-stopped", "always"], default="unless-stopped")
+    placement = PlacementWishSerializer(required=False)
     session = serializers.BooleanField(default=False)
     registry = RegistrySerializer(required=False)
 
@@ -154,6 +156,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
         start=data["start"],
         restart_policy=data["restart_policy"],
         is_session=data["session"],
+        placement=dict(data.get("placement", {})),
         registry=dict(data.get("registry", {})),
     )
 

@@ -7,6 +7,14 @@ from django.urls import path, re_path
 from containers.api import history, install, rollouts, settings, views
 
 urlpatterns = [
+    *(
+        route
+        for base in ("nodes", "workers")
+        for route in (
+            path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
+            path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
+        )
+    ),
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
     path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),

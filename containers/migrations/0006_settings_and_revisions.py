@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0005_install_readiness_prompts'),
+        ('containers', '0005_placement'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

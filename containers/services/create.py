@@ -13,6 +13,7 @@ from accounts.access import has
 from agent.protocol.commands import CreatePayload
 from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth, StopSpec
 from audit.services import Actor, record
+from containers import whereabouts
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
 from containers.services.manners import with_manners
@@ -25,7 +26,7 @@ from eggs.models import Egg
 from eggs.rendering import check_values
 from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
-from nodes import commands, placement, selectors
+from nodes import commands, placement, registries, selectors
 from nodes.models import Cluster, Node, Operation
 from nodes.services import claim
 
@@ -66,6 +67,8 @@ class NewContainer:
     registry: dict[str, str] = field(default_factory=dict)
     """{server, username, password} for one private image; the password is kept encrypted."""
     description: str = ""
+    placement: dict[str, Any] = field(default_factory=dict)
+    """{node_labels, tolerations, affinity, movable}, as `nodes.api.placement` checks it."""
 
 
 def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Container, Operation]:
@@ -163,6 +166,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         io_weight=asked.io_weight,
         pids=asked.pids,
         restart_policy=data.restart_policy,
+        placement=data.placement,
         is_session=data.is_session,
         registry=registry,
         desired=Desired.RUNNING if data.start else Desired.STOPPED,
@@ -170,10 +174,10 @@ def _row(*, user: Any, data: NewContainer) -> Container:
 
 
 def registry_auth(container: Container) -> RegistryAuth | None:
-    """Credentials for its pull, decrypted; None for public images."""
+    """Credentials for its pull, decrypted: its own, else those of a registry that is shared; None for public images."""
     kept = container.registry
     if not kept.get("username"):
-        return None
+        return registries.auth_for(container.image, shared_only=True)
     password = decrypt(kept["password"], keys=settings.FIELD_KEYS) if kept.get("password") else ""
     return RegistryAuth(server=kept.get("server", ""), username=kept["username"], password=password)
 
@@ -189,6 +193,9 @@ def demand_of(container: Container, wishes: list[tuple[int, int, str]], *, node:
         node_id=node.pk if node else None,
         cluster_id=cluster.pk if cluster else None,
         needs_images=container.egg_version_id is None,
+        labels=container.placement.get("node_labels", {}),
+        tolerations=whereabouts.tolerations_of(container.placement),
+        affinity=whereabouts.affinity_of(container.placement),
     )
 
 
@@ -196,8 +203,12 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     """The first node in rank order whose capacity can be claimed (conditional UPDATE: rivals can't both win)."""
     if data.node is not None:
         _check_host_ports(data.node, wishes)
-    views = selectors.placement_views(cluster_id=data.cluster.pk if data.cluster else None)
     demand = demand_of(container, wishes, node=data.node, cluster=data.cluster)
+    views = selectors.placement_views(
+        cluster_id=data.cluster.pk if data.cluster else None,
+        ports_taken=whereabouts.ports_held(list(demand.ports)),
+        running=whereabouts.labels_there(demand.affinity),
+    )
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):

@@ -35,7 +35,7 @@ OURS: Final = (
 def ptdl_v2(definition: EggDefinition) -> Raw:
     """For Pterodactyl: one startup line, rules as one text, no variable of a reserved name."""
     restore: Raw = {}
-    renamed = {v.env_variable: f"SERVER_{v.env_variable}" for v in definition.variables if v.env_variable in PTDL_RESERVED}
+    renamed = {v.env_variable: _unreserved(v.env_variable) for v in definition.variables if v.env_variable in PTDL_RESERVED}
     startup = line = _line(definition)
     for old, new in renamed.items():
         line = re.sub(rf"\b{old}\b", new, line)
@@ -59,6 +59,12 @@ def ptdl_v2(definition: EggDefinition) -> Raw:
         "variables": written,
         **_ours(definition, restore),
     }
+
+
+def _unreserved(name: str) -> str:
+    """As Pelican renames it; SERVER_UUID is reserved as well."""
+    made = f"SERVER_{name}"
+    return _unreserved(made) if made in PTDL_RESERVED else made
 
 
 def plcn_v3(definition: EggDefinition) -> Raw:
@@ -102,13 +108,16 @@ _BLOCK: Final = re.compile(r"(?=[^\n]*\n)[!-~\u00a1-\u024f][\n -~\u00a1-\u024f\u
 def as_yaml(raw: Raw) -> bytes:
     """YAML with scripts as blocks."""
 
+    def in_line(value: str) -> str:
+        return value if value.isprintable() and value.isascii() and ":" not in value else DoubleQuotedScalarString(value)
+
     def dressed(value: Any) -> Any:
         if isinstance(value, str):
             if _BLOCK.match(value) and " \n" not in value:
                 return LiteralScalarString(value)
-            return value if value.isprintable() and value.isascii() and ":" not in value else DoubleQuotedScalarString(value)
+            return in_line(value)
         if isinstance(value, dict):
-            return {key: dressed(child) for key, child in value.items()}
+            return {in_line(key): dressed(child) for key, child in value.items()}
         return [dressed(child) for child in value] if isinstance(value, list) else value
 
     stream = io.StringIO()

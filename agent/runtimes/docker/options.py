@@ -32,6 +32,16 @@ class EngineFacts:
     io_weight: bool = False
 
 
+def engine_facts(info: dict[str, Any]) -> EngineFacts:
+    """From the engine's answer to `/info`."""
+    return EngineFacts(
+        cpus=int(info.get("NCPU") or 1),
+        memory_bytes=int(info.get("MemTotal") or 0),
+        swap_limit=bool(info.get("SwapLimit", True)),
+        io_weight=bool(info.get("BlkioWeight", False)),
+    )
+
+
 def slug(name: str) -> str:
     """A name that the engine accepts."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "container"

@@ -28,6 +28,7 @@ from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
+from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
 from agent.runtimes.inside import Inside
@@ -43,7 +44,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "update"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update"})
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class DockerRuntime:
         self._stats = StatsDesk(self._wire)
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
+        self.stock = DockerStock(self._wire, instance=lambda: self._instance)
         self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
@@ -108,12 +110,7 @@ class DockerRuntime:
     async def info(self) -> EngineInfo:
         version = await self._negotiate()
         found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
-        self._facts = options.EngineFacts(
-            cpus=int(found.get("NCPU") or 1),
-            memory_bytes=int(found.get("MemTotal") or 0),
-            swap_limit=bool(found.get("SwapLimit", True)),
-            io_weight=bool(found.get("BlkioWeight", False)),
-        )
+        self._facts = options.engine_facts(found)
         return EngineInfo(
             kind="docker",
             version=str(version.get("Version", "")),
