@@ -351,3 +351,15 @@ def as_toast(message: Any) -> Toast:
 def percent_of(value: Any) -> str:
     """`37 %` of a whole percent."""
     return f"{value}\u202f%"
+
+
+@register.filter
+def revision_word(value: Any, field: str) -> str:
+    """A value of a revision's diff as people read it: sizes in units, ports as `outside -> inside`, long texts cut."""
+    if field.endswith("_bytes") and isinstance(value, int | float):
+        return str(bytes_word(value)) if value else "0"
+    if field == "ports" and isinstance(value, list):
+        words = [f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value]
+        return ", ".join(words) or "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 400 else text[:399] + "…"
