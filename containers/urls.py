@@ -38,6 +38,7 @@ urlpatterns = [
     re_path(r"^containers/(?P<container_id>[0-9a-f-]{36})/drift/(?P<way>reapply|adopt)$", settings_views.settle_drift, name="settle-drift"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
+    path("containers/<uuid:container_id>/clear-state", views.clear, name="clear-state"),
     path("containers/<uuid:container_id>/restore", views.restore, name="restore"),
     path("containers/<uuid:container_id>/power/<slug:action>", views.power, name="power"),
 ]

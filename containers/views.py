@@ -22,6 +22,7 @@ from containers.buttons import buttons
 from containers.install_views import prompts_context
 from containers.models import Container
 from containers.selectors import sparks
+from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.states import Status
 from containers.stats import RANGES
@@ -199,6 +200,21 @@ def delete(request: HttpRequest, container_id: UUID) -> HttpResponse:
         wrong = _("This is not its name.")
     context = {**_frame(request, container, "settings"), "wrong": wrong, "in_trash": in_trash, "kept": kept_for()}
     return render(request, "containers/delete.html", context, status=400 if wrong else 200)
+
+
+@require_POST
+@signed_in
+def clear(request: HttpRequest, container_id: UUID) -> HttpResponse:
+    """Let go of a state that does not end by itself."""
+    user = person(request)
+    container = get_container(user, container_id, "containers.stop")
+    cleared = clear_state(container, actor=user.as_actor())
+    word = str(cleared.get_status_display()).lower()
+    return answer(request, Toast(_("State cleared"), _("It counts as %(state)s now.") % {"state": word}), to=_detail(container))
+
+
+def _detail(container: Container) -> str:
+    return reverse("containers:detail", args=[container.pk])
 
 
 @require_POST

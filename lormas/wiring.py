@@ -62,7 +62,8 @@ GRANTS: dict[str, str] = {
 """Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
 
 SINKS: dict[str, str] = {}
-"""Journal action -> handler(entry)."""
+"""Journal action -> handler(entry), after the commit of what it speaks of. Where notices hook in: `containers.crashed`, `containers.crash_loop`,
+`containers.heal_given_up`, `containers.log_alert` and all the others."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {

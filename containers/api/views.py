@@ -43,6 +43,7 @@ from containers.api.serializers import (
 )
 from containers.models import Container
 from containers.services import PortWish, edit
+from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.services.publish import target
 from lormas.common import clock
@@ -185,6 +186,18 @@ class ContainerPower(APIView):
         body = checked(PowerSerializer, request.data or {})
         operation = services.act(container, action, user=request.user, actor=actor_of(request), timeout_seconds=body.get("timeout_seconds"))
         return operation_response(request, operation)
+
+
+class ContainerClearState(APIView):
+    """Let go of a state that does not end by itself: what runs is cancelled, crashes are forgotten, its node's last word counts."""
+
+    problem_statuses = (409,)
+
+    @extend_schema(request=None, responses={200: ContainerSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.stop")
+        clear_state(container, actor=actor_of(request))
+        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
 
 
 class ContainerLogs(APIView):

@@ -36,6 +36,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
         "stopped": (lazy("Stopped"), "hollow"),
         "restarting": (lazy("Restarting"), "blue busy"),
         "crashed": (lazy("Crashed"), "red"),
+        "crash_loop": (lazy("Crash loop"), "red"),
         "failed": (lazy("Failed"), "red"),
         "missing": (lazy("Missing"), "red hollow"),
         "unknown": (lazy("Unknown"), "amber"),
