@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers import install_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import install_views, many_views, new_views, rollout_views, settings_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
     path("containers", views.index, name="list"),
     path("containers/", views.index),
+    path("containers/bulk", many_views.act_on_many, name="bulk"),
+    path("containers/<uuid:container_id>/duplicate", many_views.make_another, name="duplicate"),
     path("containers/rows", views.rows, name="rows"),
     path("containers/new", new_views.new, name="new"),
     path("containers/new/", new_views.new),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, install, rollouts, settings, views
+from containers.api import history, install, many, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -16,6 +16,8 @@ urlpatterns = [
         )
     ),
     path("containers", views.ContainerList.as_view(), name="containers-list"),
+    path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
+    path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
     path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),
     re_path(

@@ -66,6 +66,9 @@ ACTS: dict[str, tuple[Any, str]] = {
     "kill": (lazy("Kill"), "skull"),
     "pause": (lazy("Pause"), "pause"),
     "unpause": (lazy("Resume"), "play"),
+    "delete": (lazy("Delete"), "trash-2"),
+    "restore": (lazy("Restore"), "undo-2"),
+    "purge": (lazy("Delete for good"), "trash-2"),
 }
 
 
