@@ -106,6 +106,9 @@ class Questions:
                 return {"stats": msgspec.to_builtins(samples[0])}
             case "exec.run":
                 return await self._exec(container_id, payload)
+            case "container.drift":
+                found = await self._runtime.drift(payload.spec)
+                return {"differences": [[one.field, one.wanted, one.running] for one in found]}
             case "node.sync":
                 self._reconciler.want_listing()
                 return {}

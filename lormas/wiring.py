@@ -19,6 +19,7 @@ SETTLED: dict[str, str] = {
     "container.pause": "containers.inbox.on_settled",
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
+    "container.update": "containers.inbox.on_updated",
     "node.image_pull": "nodes.stock.on_settled",
     "node.prune": "nodes.stock.on_settled",
     "node.upgrade": "nodes.upgrades.on_settled",
@@ -61,7 +62,8 @@ GRANTS: dict[str, str] = {
 """Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
 
 SINKS: dict[str, str] = {}
-"""Journal action -> handler(entry)."""
+"""Journal action -> handler(entry), after the commit of what it speaks of. Where notices hook in: `containers.crashed`, `containers.crash_loop`,
+`containers.heal_given_up`, `containers.log_alert` and all the others."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {

@@ -84,6 +84,16 @@ class RemovePayload(Part, frozen=True):
     keep_logs: bool = False
 
 
+class UpdatePayload(Part, frozen=True):
+    """`container.update`: other limits for the container that is there, running or not, without making it anew. Data: {"limits": as applied}.
+
+    Error `unsupported` where the runtime or its engine can't; `invalid_spec` if the engine refuses (less memory than is in use, say).
+    """
+
+    spec: ContainerSpec
+    """As it is wanted; only its limits are applied."""
+
+
 class EmptyPayload(Part, frozen=True):
     """`container.pause`, `container.unpause`, `node.sync`."""
 
@@ -98,6 +108,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
+    "container.update": UpdatePayload,
     **NODE_COMMANDS,
 }
 
@@ -149,6 +160,15 @@ class ExecRun(Part, frozen=True):
     timeout_seconds: float = 30
 
 
+class DriftQuery(Part, frozen=True):
+    """`container.drift` -> {"differences": [[field, wanted, running], ...]}: what the engine's container is, where that is not what `spec` makes.
+
+    Fields: `image`, `command`, `cpus`, `memory_bytes`, `swap_bytes`, `io_weight`, `pids`, `ports`, `env.NAME`, `labels.NAME`; null = it is not there.
+    """
+
+    spec: ContainerSpec
+
+
 RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
@@ -156,6 +176,7 @@ RPCS: dict[str, type[Part]] = {
     "container.stdin": StdinWrite,
     "container.inspect": EmptyPayload,
     "container.stats": EmptyPayload,
+    "container.drift": DriftQuery,
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,

@@ -39,6 +39,8 @@ from containers.api.serializers import (
     resolve_new,
 )
 from containers.models import Container
+from containers.services import PortWish, edit
+from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from lormas.common import clock
 from lormas.common.errors import NotFound
@@ -62,6 +64,13 @@ def checked(serializer_class: Any, data: Any) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     validated: dict[str, Any] = serializer.validated_data
     return validated
+
+
+def spread(body: dict[str, Any]) -> tuple[dict[str, Any], list[PortWish] | None]:
+    """A body of changes as the service takes it: (fields, ports)."""
+    fields = dict(body)
+    limits, wishes = fields.pop("limits", {}), fields.pop("ports", None)
+    return {**fields, **limits}, wishes
 
 
 class ContainerListing(ListAPIView):  # type: ignore[type-arg]
@@ -126,9 +135,10 @@ class ContainerDetail(APIView):
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def patch(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.edit")
-        changes = checked(ContainerChangeSerializer, request.data)
-        container, needs_restart = services.update_container(container, user=request.user, actor=actor_of(request), changes=changes)
-        return Response({**ContainerSerializer(container).data, "needs_restart": needs_restart})
+        changes, wishes = spread(checked(ContainerChangeSerializer, request.data))
+        done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
+        fresh = access.get_container(request.user, container_id)
+        return Response({**ContainerSerializer(fresh).data, "needs_restart": done.needs_restart, "effects": done.effects})
 
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def put(self, request: Request, container_id: str) -> Response:
@@ -172,6 +182,18 @@ class ContainerPower(APIView):
         body = checked(PowerSerializer, request.data or {})
         operation = services.act(container, action, user=request.user, actor=actor_of(request), timeout_seconds=body.get("timeout_seconds"))
         return operation_response(request, operation)
+
+
+class ContainerClearState(APIView):
+    """Let go of a state that does not end by itself: what runs is cancelled, crashes are forgotten, its node's last word counts."""
+
+    problem_statuses = (409,)
+
+    @extend_schema(request=None, responses={200: ContainerSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.stop")
+        clear_state(container, actor=actor_of(request))
+        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
 
 
 class ContainerLogs(APIView):

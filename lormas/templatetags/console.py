@@ -36,6 +36,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
         "stopped": (lazy("Stopped"), "hollow"),
         "restarting": (lazy("Restarting"), "blue busy"),
         "crashed": (lazy("Crashed"), "red"),
+        "crash_loop": (lazy("Crash loop"), "red"),
         "failed": (lazy("Failed"), "red"),
         "missing": (lazy("Missing"), "red hollow"),
         "unknown": (lazy("Unknown"), "amber"),
@@ -65,6 +66,9 @@ ACTS: dict[str, tuple[Any, str]] = {
     "kill": (lazy("Kill"), "skull"),
     "pause": (lazy("Pause"), "pause"),
     "unpause": (lazy("Resume"), "play"),
+    "delete": (lazy("Delete"), "trash-2"),
+    "restore": (lazy("Restore"), "undo-2"),
+    "purge": (lazy("Delete for good"), "trash-2"),
 }
 
 
@@ -376,3 +380,15 @@ def as_toast(message: Any) -> Toast:
 def percent_of(value: Any) -> str:
     """`37 %` of a whole percent."""
     return f"{value}\u202f%"
+
+
+@register.filter
+def revision_word(value: Any, field: str) -> str:
+    """A value of a revision's diff as people read it: sizes in units, ports as `outside -> inside`, long texts cut."""
+    if field.endswith("_bytes") and isinstance(value, int | float):
+        return str(bytes_word(value)) if value else "0"
+    if field == "ports" and isinstance(value, list):
+        words = [f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value]
+        return ", ".join(words) or "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 400 else text[:399] + "…"

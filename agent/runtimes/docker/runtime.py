@@ -11,6 +11,7 @@ from typing import Any, Literal
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import (
     LABEL_CONTAINER,
+    Difference,
     EngineInfo,
     ExecSession,
     OutputReader,
@@ -19,7 +20,7 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker import compare, errors, events, images, options, reports, startup, terminal
 from agent.runtimes.docker.datafolder import DockerData
 from agent.runtimes.docker.finder import Finder
 from agent.runtimes.docker.inside import DockerInside
@@ -43,7 +44,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update"})
 
     def __init__(
         self,
@@ -296,6 +297,22 @@ class DockerRuntime:
             self._output.forget(container_id)
         if not keep_data:
             await self._surroundings.remove_volume(container_id)
+
+    async def update(self, spec: ContainerSpec) -> ContainerReport:
+        ref = await self._finder.need(spec.container_id)
+        body = compare.limits_body(self._options(spec, epoch=0, operation_id=""))
+        await self._call("POST", f"/containers/{ref}/update", body=body, timeout=self._slow, verb="update")
+        return await self._report(spec.container_id)
+
+    async def drift(self, spec: ContainerSpec) -> list[Difference]:
+        item = await self._finder.item(spec.container_id)
+        if item is None:
+            raise RuntimeFailure("no_such_container", "The container is not on this node.")
+        config: dict[str, Any] = {}
+        with contextlib.suppress(RuntimeFailure):  # an image that is gone says nothing of its environment
+            config = await images.config(self._wire, str(item.get("Image") or spec.image), timeout=self._quick)
+        wanted = startup.choose(spec, config if spec.shell_when == "auto" else {}) if spec.shell else spec
+        return compare.differences(self._options(wanted, epoch=0, operation_id=""), item, image_config=config)
 
     async def _gone(self, container_id: str) -> None:
         for _ in range(int(self._slow / 0.1)):
