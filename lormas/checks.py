@@ -16,7 +16,7 @@ SAMPLE_SECRETS = frozenset({"change-me", "changeme", "your-super-secret-key-here
 def wiring(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Every dotted string of `lormas.wiring` must import."""
     found: list[CheckMessage] = []
-    for table in ("FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "SINKS"):
+    for table in ("FACTS", "SETTLED", "PROGRESS", "NODE_CHANGED", "NODE_HELLO", "NODE_FOREIGN", "SINKS", "MACHINE_SOURCES"):
         entries = wired(table)
         for dotted in entries.values() if isinstance(entries, dict) else entries:
             try:

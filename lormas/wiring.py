@@ -35,3 +35,6 @@ NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""
+
+MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container"}
+"""What a machine of the pool may be made of -> get(user, id), which raises NotFound: rooms on one floor don't see each other."""
