@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
 from accounts.models import ApiKey, AuthSession, User
+from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
 from lormas.common.addresses import client_address
 from lormas.common.errors import Forbidden, NotSignedIn
 
-BEFORE_PASSWORD_CHANGE: Final = frozenset(
-    {"accounts-session", "accounts-me", "accounts-password", "accounts-sign-out", "accounts-logout", "accounts-whoami", "root", "health"}
-)
-"""Routes open to somebody who has to change their password first."""
 
-
-def hold_until_password_changed(request: Request, user: User) -> None:
-    """A generated password opens nothing but the door to change it (E05). Raises Forbidden."""
+def hold_back(request: Request, user: User) -> None:
+    """Somebody who is held back opens nothing but the doors that mend it (E05). Raises Forbidden, with the hold's code."""
     match = request._request.resolver_match
-    if user.must_change_password and match is not None and match.url_name not in BEFORE_PASSWORD_CHANGE:
-        raise Forbidden("Change your password first: PUT /api/auth/password {old_password, password}.", code="password_change_required")
+    hold = hold_of(user)
+    if hold is not None and match is not None and match.url_name not in hold.routes:
+        raise Forbidden(hold.detail, code=hold.code)
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -35,7 +30,7 @@ class BearerAuthentication(BaseAuthentication):
         if not token.strip():
             raise NotSignedIn("The Authorization header has no token.", code="token_invalid")
         user, session = user_for_access_token(token.strip(), address=client_address(request._request))
-        hold_until_password_changed(request, user)
+        hold_back(request, user)
         return user, session or user.api_key
 
     def authenticate_header(self, request: Request) -> str:
@@ -50,5 +45,5 @@ class ConsoleSessionAuthentication(SessionAuthentication):
         if found is None:
             return None
         user: User = found[0]  # type: ignore[assignment]
-        hold_until_password_changed(request, user)
+        hold_back(request, user)
         return user, None

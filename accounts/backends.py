@@ -6,9 +6,9 @@ from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import make_password
-from django.db.models import Q
 from django.http import HttpRequest
 
+from accounts.limits import account_named
 from accounts.models import User
 
 
@@ -19,8 +19,31 @@ class EmailOrUsernameBackend(ModelBackend):
         name = (username or kwargs.get("email") or "").strip()
         if not name or password is None:
             return None
-        user = User.objects.filter(Q(email__iexact=name) | Q(username__iexact=name)).order_by("created_at").first()
+        user = account_named(name)
         if user is None:
             make_password(password)
             return None
         return user if user.check_password(password) and self.user_can_authenticate(user) else None
+
+
+class GrantBackend:
+    """`user.has_perm("containers.start", container)`: the capability table and the grants, ends and all, in place of guardian's own backend."""
+
+    supports_object_permissions = True
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
+        """Signs nobody in."""
+        return
+
+    def has_perm(self, user: Any, perm: str, obj: Any = None) -> bool:
+        """With an object: `accounts.grants.rights`. Without one: the role. What is no code of the table is another backend's."""
+        from accounts import grants
+        from accounts.access import has
+        from accounts.capabilities import CODES
+
+        if perm not in CODES:
+            return False
+        if obj is None:
+            return has(user, perm)
+        table = next((kind for kind in grants.kinds().values() if isinstance(obj, kind.model)), None)
+        return table is not None and perm in grants.rights(table, user, obj)

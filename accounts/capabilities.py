@@ -1,7 +1,8 @@
 """The literal table of what a person may be allowed to do, and the built-in roles made of it.
 
-The roles page, the documentation and the seeding come from here. A capability on containers, eggs or machines counts for what one owns or was
-granted; `<room>.any` widens all of that room's capabilities one holds to everybody's objects.
+The roles page, the documentation and the seeding come from here. A role's capability on containers counts for what one owns; `containers.any` widens
+all of that room's capabilities one holds to everybody's. Nodes, clusters, eggs and machines have no owner: the role counts for all of them. What is
+marked `object_level` can also be granted on single objects, to people and to roles (`accounts.grants`).
 """
 
 from __future__ import annotations
@@ -32,18 +33,19 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("containers.grant", "give others rights on containers", object_level=True),
     Capability("containers.any", "do all of that on everybody's containers"),
     Capability("containers.host_access", "use host mounts, devices, host network and privileged mode"),
-    Capability("containers.choose_node", "choose the node a container runs on"),
+    Capability("containers.choose_node", "choose the node a container runs on", object_level=True),
     Capability("nodes.view", "see nodes, their facts and load", object_level=True),
     Capability("nodes.create", "register nodes"),
     Capability("nodes.edit", "change labels, taints, limits and status of nodes", object_level=True),
     Capability("nodes.token", "see and rotate node tokens", object_level=True),
     Capability("nodes.drain", "drain nodes", object_level=True),
     Capability("nodes.delete", "remove nodes", object_level=True),
-    Capability("clusters.manage", "create, change and delete clusters"),
+    Capability("nodes.grant", "give others rights on nodes and clusters", object_level=True),
+    Capability("clusters.manage", "create, change and delete clusters", object_level=True),
     Capability("eggs.view", "see eggs and deploy them", object_level=True),
     Capability("eggs.manage", "import, change and delete eggs", object_level=True),
-    Capability("machines.view", "see the machine pool"),
-    Capability("machines.manage", "register, check and remove machines"),
+    Capability("machines.view", "see the machine pool", object_level=True),
+    Capability("machines.manage", "register, check and remove machines", object_level=True),
     Capability("reservations.create", "reserve machines"),
     Capability("reservations.any", "see and end everybody's reservations"),
     Capability("catalog.manage", "change services, plans and prices"),
@@ -51,6 +53,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("webhooks.manage", "manage webhooks"),
     Capability("users.view", "see accounts"),
     Capability("users.manage", "create, change and deactivate accounts"),
+    Capability("users.impersonate", "see the console as somebody with no more rights sees it"),
     Capability("roles.manage", "create and change roles, assign them"),
     Capability("audit.view", "read the journal"),
     Capability("operations.any", "see everybody's operations"),
@@ -84,6 +87,7 @@ _OPERATOR = (
     "nodes.edit",
     "nodes.token",
     "nodes.drain",
+    "nodes.grant",
     "clusters.manage",
     "eggs.manage",
     "machines.manage",

@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.utils.crypto import constant_time_compare
 
 from accounts.access import capabilities_of
+from accounts.limits import too_many
 from accounts.models import ApiKey, User
 from audit.services import Actor, Target, record
 from lormas.common import clock, live
@@ -142,8 +143,7 @@ def _refuse(address: str | None) -> NotSignedIn | TooMany:
     except LimiterDown:
         verdict = None  # 255 bits are not guessed; the limit only spares the database
     if verdict is not None and not verdict.allowed:
-        wait = verdict.reset_seconds
-        return TooMany(f"Too many wrong keys from your address: wait {wait} seconds.", extra={"retry_after": wait})
+        return too_many(f"Too many wrong keys from your address: wait {verdict.reset_seconds} seconds.", verdict)
     return NotSignedIn("The API key is wrong, has ended, or may not be used from your address.", code="token_invalid")
 
 
@@ -167,7 +167,12 @@ def user_for_key(secret: str, *, address: str | None) -> User:
 def still_good(user: User) -> User | None:
     """For open sockets: the same person as of now, with the same key; None if key or account has ended."""
     assert user.api_key is not None
-    key: ApiKey | None = alive().filter(pk=user.api_key.pk).first()
+    return holder(user.api_key.pk)
+
+
+def holder(key_id: Any) -> User | None:
+    """The owner of a key by its id, carrying it; None if key or account has ended."""
+    key: ApiKey | None = alive().filter(pk=key_id).first()
     return _carry(key) if key is not None else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
-from django.contrib.auth.models import PermissionsMixin
+from django.contrib.auth.models import Group, PermissionsMixin
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -24,6 +24,8 @@ class Role(models.Model):
     description = models.CharField(max_length=255, blank=True)
     capabilities = models.JSONField(default=list)
     built_in = models.BooleanField(default=False)
+    group = models.OneToOneField(Group, on_delete=models.PROTECT, null=True, blank=True, editable=False, related_name="role")
+    """Under which guardian keeps what was granted to the role; made with the first grant, gone with the role."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -65,6 +67,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     must_change_password = models.BooleanField(default=False)
+    verified_email = models.CharField(max_length=254, blank=True)
+    """The address that this person proved to read. Proven is only what equals `email`: whoever changes that takes the proof away."""
+    must_verify_email = models.BooleanField(default=False)
+    """Signed up by themselves where that asks for a proof of the address: no sign-in before it."""
     time_zone = models.CharField(max_length=64, blank=True)
     token_generation = models.PositiveIntegerField(default=0)
     """Raised to end all tokens and sessions of this person at once."""
@@ -89,6 +95,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     @property
+    def email_is_verified(self) -> bool:
+        """Did this person prove to read mail at `email`?"""
+        return bool(self.verified_email) and self.verified_email == self.email
+
+    @property
     def label(self) -> str:
         """What to call this person on a page."""
         return self.name or self.username
@@ -111,10 +122,20 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class AuthSession(models.Model):
-    """One sign-in: the family of its refresh tokens. Access tokens name it, so ending it ends them at once."""
+    """One sign-in: a browser's (its cookie session is deleted with it), or the family of refresh tokens of a program.
+
+    Access tokens name it, so ending it ends them at once.
+    """
+
+    BROWSER, TOKEN = "browser", "token"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="auth_sessions")
+    kind = models.CharField(max_length=8, default="token", choices=[("browser", "Browser"), ("token", "Program")])
+    session_key = models.CharField(max_length=40, blank=True, db_index=True)
+    """Of the cookie session, for a browser's. Never shown."""
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    """When this session last showed the password or a second factor; acts on credentials ask for a recent one."""
     refresh_id = models.UUIDField(default=new_id)
     """`jti` of the only refresh token that is still good; another one of this family is a replay and ends the family."""
     address = models.GenericIPAddressField(null=True, blank=True)
@@ -157,3 +178,27 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"
+
+
+class Letter(models.Model):
+    """A mail that is due: the row outlives a mail server that is away. Holds no secret: links are made when it is sent."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=32)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="letters", null=True, blank=True)
+    """None: nobody is written to; such a row is made so that an unknown address takes the same work as a known one (E11)."""
+    address = models.EmailField(max_length=254, blank=True)
+    """Where it goes; empty: to the person's address at that time."""
+    values = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    """None: settled, one way or the other."""
+    tries = models.PositiveSmallIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} to {self.user or self.address or 'nobody'}"

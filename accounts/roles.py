@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -15,7 +15,10 @@ from accounts.capabilities import CODES
 from accounts.models import Role, User
 from accounts.people import check_assignable
 from audit.services import Actor, Target, record
+from lormas.common import live
 from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+
+TOLD_AT_ONCE: Final = 500
 
 
 def _target(role: Role) -> Target:
@@ -86,6 +89,9 @@ def update_role(by: User, role_id: UUID, *, changes: dict[str, Any], actor: Acto
                 setattr(role, name, value)
             role.save(update_fields=[*changes, "updated_at"])
             record("accounts.role_update", actor=actor, target=_target(role), before=before, after=changes)
+            if "capabilities" in changes:
+                for pk in User.objects.filter(role=role, is_active=True).values_list("pk", flat=True)[:TOLD_AT_ONCE]:
+                    live.on_commit_publish(f"user:{pk}", {"type": "rights_changed"})  # sockets of more people follow by their clock
     return role
 
 
@@ -95,7 +101,10 @@ def delete_role(by: User, role_id: UUID, *, actor: Actor) -> None:
         with transaction.atomic():
             role, _ = _own(by, role_id)
             target, before = _target(role), {"slug": role.slug, "capabilities": role.capabilities}
+            group = role.group
             role.delete()
+            if group is not None:
+                group.delete()  # and with it all that was granted to the role (D09)
             record("accounts.role_delete", actor=actor, target=target, before=before)
     except (ProtectedError, IntegrityError):
         raise Conflict("Some accounts have this role: give them another one first.", code="role_in_use") from None

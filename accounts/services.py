@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from typing import Any, Final
 
@@ -14,24 +13,23 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from accounts import tokens
+from accounts import letters, limits, second_factor, tokens
 from accounts.backends import EmailOrUsernameBackend
 from accounts.models import AuthSession, Role, User
 from accounts.seeding import forget_first_password
 from audit.services import ANONYMOUS, Actor, Target, record
-from lormas.common import live
-from lormas.common.errors import FieldError, Forbidden, Invalid, NotFound, NotSignedIn, Problem, TooMany
-from lormas.common.ratelimit import Limit, LimiterDown, Verdict
+from lormas.common import clock
+from lormas.common.errors import FieldError, Forbidden, Invalid, NotFound, NotSignedIn
 
 log = structlog.get_logger(__name__)
 MAX_PASSWORD_CHARS: Final = 1024
 BAD_CREDENTIALS: Final = "The name or the password is wrong."
+BAD_CREDENTIALS_OR_UNPROVEN: Final = "The name or the password is wrong, or the address is not confirmed yet."
 
 
-class LimiterAway(Problem):
-    """503: doors that guard secrets stay shut while nobody counts the tries."""
-
-    status, code, title = 503, "try_again", "Try again"
+def told_by(actor: Actor) -> dict[str, str]:
+    """What a letter says of an act: from where, and when."""
+    return {"from": actor.address or "", "time": clock.now().strftime("%Y-%m-%d %H:%M UTC")}
 
 
 def target_of(user: User) -> Target:
@@ -39,50 +37,48 @@ def target_of(user: User) -> Target:
     return Target("user", str(user.pk), user.label)
 
 
-def _limit(name: str) -> Limit:
-    count, window = settings.RATE_LIMITS[name]
-    return Limit(name, count, window)
-
-
-def _knock(*doors: tuple[Limit, str]) -> Verdict:
-    """Count a try at each door; the tightest verdict. Raises TooMany, LimiterAway."""
-    try:
-        verdicts = [limit.hit(subject) for limit, subject in doors]
-    except LimiterDown as error:
-        raise LimiterAway("Sign-in is not possible for a moment; try again in a few seconds.", extra={"retry_after": 3}) from error
-    shut = [verdict for verdict in verdicts if not verdict.allowed]
-    if shut:
-        wait = max(verdict.reset_seconds for verdict in shut)
-        raise TooMany(f"Too many tries: wait {wait} seconds.", extra={"retry_after": wait})
-    return min(verdicts, key=lambda verdict: verdict.remaining)
-
-
-def _account_subject(login: str) -> tuple[str, User | None]:
-    """What the per-account count is kept under: the account however it is spelled, else the name typed (E07, E11)."""
-    user = User.objects.filter(Q(email__iexact=login) | Q(username__iexact=login)).order_by("created_at").first()
-    typed = hashlib.blake2s(login.lower().encode(errors="replace")).hexdigest()
-    return (f"user:{user.pk}", user) if user else (f"name:{typed}", None)
-
-
 def check_credentials(*, login: str, password: str, address: str | None) -> User:
-    """The person, or a refusal that is the same for a wrong name, a wrong password and a deactivated account (E11).
+    """The person, or a refusal that is the same for a wrong name, a wrong password, a deactivated account and an unproven address (E11).
 
-    Every try is counted before it is looked at, per account and per address; a success gives its own count back and nothing more (E10).
+    Every try is counted before it is looked at, per name and per address; a success gives its own count back and nothing more (E10).
+    A second factor, where there is one, is still to be asked for.
 
     Raises:
         NotSignedIn (code bad_credentials), TooMany, LimiterAway.
     """
     login = login.strip()
-    subject, known = _account_subject(login)
-    doors = ((_limit("sign_in_account"), subject), (_limit("sign_in_address"), address or "local"))
-    _knock(*doors)
+    # By the name that was typed, known or not: one count for both names of an account would tell that they belong together (E11).
+    doors = ((limits.limit("sign_in_account"), limits.hashed(login)), (limits.limit("sign_in_address"), address or "local"))
+    verdict = limits.knock(*doors)
     user = EmailOrUsernameBackend().authenticate(None, username=login, password=password)  # ours alone: others would tell by their time
-    if user is None:
-        record("accounts.sign_in", actor=ANONYMOUS, target=target_of(known) if known else None, outcome="refused", message="wrong name or password")
-        raise NotSignedIn(BAD_CREDENTIALS, code="bad_credentials")
-    for limit, name in doors:
-        limit.give_back(name)
+    unproven = user is not None and must_verify(user)
+    if user is None or unproven:
+        known = user or limits.account_named(login)
+        why = "address not confirmed" if unproven else "wrong name or password"
+        record("accounts.sign_in", actor=ANONYMOUS, target=target_of(known) if known else None, outcome="refused", message=why)
+        refusal = NotSignedIn(BAD_CREDENTIALS_OR_UNPROVEN if settings.EMAIL_VERIFICATION else BAD_CREDENTIALS, code="bad_credentials")
+        refusal.verdict = verdict
+        raise refusal
+    limits.give_back(*doors)
     return user
+
+
+def must_verify(user: User) -> bool:
+    """Did they sign up with an address that they still have to prove?"""
+    return bool(settings.EMAIL_VERIFICATION and user.must_verify_email)
+
+
+def second_step(user: User, *, code: str | None, address: str | None) -> None:
+    """For programs that sign in: the code of somebody who has a second factor.
+
+    Raises NotSignedIn (codes code_required, code_wrong), TooMany.
+    """
+    if not second_factor.has(user):
+        return
+    if not code:
+        detail = "This account has a second factor: send `code` too, from the authenticator app or a recovery code."
+        raise NotSignedIn(detail, code="code_required")
+    second_factor.check_code(user, code, address=address)
 
 
 def sign_in(user: User, *, address: str | None, user_agent: str) -> tokens.Pair:
@@ -108,6 +104,14 @@ def end_session(user: User, session_id: Any, *, actor: Actor) -> None:
     sign_out(session, actor=actor)
 
 
+def end_other_sessions(user: User, *, keep: AuthSession, actor: Actor) -> int:
+    """End all of a person's sessions but one, of browsers and programs; API keys live on. Returns how many."""
+    with transaction.atomic():
+        ended = tokens.revoke_all(user, why="ended_by_owner", keep=keep)
+        record("accounts.sign_out", actor=actor, target=target_of(user), before={"sessions": ended})
+    return ended
+
+
 def checked_password(password: str, *, user: User, field: str = "password") -> str:
     """The password, if it keeps the rules. Raises Invalid."""
     if len(password) > MAX_PASSWORD_CHARS:
@@ -129,22 +133,30 @@ def free_username(email: str) -> str:
     return f"{stem}-{secrets.token_hex(4)}"
 
 
-def sign_up(*, email: str, password: str, name: str, username: str, address: str | None) -> User:
-    """A new account with `SIGNUP_ROLE`.
+def sign_up(*, email: str, password: str, name: str, username: str, address: str | None) -> User | None:
+    """A new account with `SIGNUP_ROLE`; None where the address must be proved first (`EMAIL_VERIFICATION`).
+
+    None says nothing of whether the address was known here: its owner gets mail either way (E11, E13).
 
     Raises:
-        Forbidden: sign-up is off. Invalid: the password breaks a rule, or the names can't be used (never tells which: E11). TooMany.
+        Forbidden: sign-up is off. Invalid: the password breaks a rule, or (without verification) the names can't be used. TooMany.
     """
     if not settings.SIGNUP_ENABLED:
         raise Forbidden("Sign-up is off here: ask an administrator for an account.", code="sign_up_disabled")
-    _knock((_limit("sign_up_address"), address or "local"))
     email, username = email.strip().lower(), username.strip()
+    doors = [(limits.limit("sign_up_address"), address or "local")]
+    if settings.EMAIL_VERIFICATION:
+        doors.append((limits.limit("mail_account"), limits.hashed(email)))
+    limits.knock(*doors)
     draft = User(email=email, username=username or email, name=name.strip())
     checked_password(password, user=draft)
     role = Role.objects.filter(slug=settings.SIGNUP_ROLE).first()
     if role is None:
         log.error("accounts.signup_role_missing", role=settings.SIGNUP_ROLE)
         raise Forbidden("Sign-up is not set up: ask an administrator.", code="sign_up_disabled")
+    if settings.EMAIL_VERIFICATION:
+        _sign_up_by_mail(draft, password, role=role, username=username, address=address)
+        return None
     taken = Q(email__iexact=email) | Q(username__iexact=email)
     if username:
         taken |= Q(username__iexact=username) | Q(email__iexact=username)
@@ -161,8 +173,29 @@ def sign_up(*, email: str, password: str, name: str, username: str, address: str
     return user
 
 
+def _sign_up_by_mail(draft: User, password: str, *, role: Role, username: str, address: str | None) -> None:
+    """All that can be told apart is told by mail, to the one who reads it."""
+    hashed = make_password(password)
+    try:
+        with transaction.atomic():
+            known = User.objects.select_for_update().filter(Q(email__iexact=draft.email) | Q(username__iexact=draft.email)).first()
+            if known is None:
+                if not username or User.objects.filter(Q(username__iexact=username) | Q(email__iexact=username)).exists():
+                    username = free_username(username or draft.email)
+                known = User(email=draft.email, username=username, name=draft.name, role=role, password=hashed, must_verify_email=True)
+                known.save(force_insert=True)
+                record("accounts.sign_up", actor=known.as_actor(address), target=target_of(known), after={"role": role.slug})
+            elif known.must_verify_email and known.email == draft.email:
+                # Nobody proved it yet, so nobody owns it: the last one's password counts, and earlier links are void (E13).
+                User.objects.filter(pk=known.pk).update(password=hashed, name=draft.name)
+                record("accounts.sign_up", actor=known.as_actor(address), target=target_of(known), message="once more, before a confirmation")
+            letters.post("verify" if known.must_verify_email else "known", user=known)
+    except IntegrityError:
+        log.info("accounts.sign_up_raced")  # the other one's mail is on its way
+
+
 def change_password(user: User, *, old: str | None, new: str, keep: AuthSession | None, actor: Actor) -> None:
-    """Set a new password; ends all other sessions and tokens. `old` None: an administrator's act.
+    """Set a new password; ends all other sessions and tokens. `old` None: it was proved otherwise, or there was none.
 
     The caller keeps its cookie session by `update_session_auth_hash`.
 
@@ -170,13 +203,13 @@ def change_password(user: User, *, old: str | None, new: str, keep: AuthSession 
         Invalid, TooMany.
     """
     if old is not None:
-        guard = (_limit("sign_in_account"), f"password:{user.pk}")
-        _knock(guard)
+        guard = (limits.limit("sign_in_account"), f"password:{user.pk}")
+        limits.knock(guard)
         if not user.check_password(old):
             record("accounts.password", actor=actor, target=target_of(user), outcome="refused", message="wrong old password")
             wrong = FieldError("old_password", "It is wrong.", "bad_credentials")
             raise Invalid("The old password is wrong.", code="bad_credentials", errors=[wrong])
-        guard[0].give_back(guard[1])
+        limits.give_back(guard)
         if old == new:
             raise Invalid("The new password is the old one.", errors=[FieldError("password", "Choose another one.", "unchanged")])
     checked_password(new, user=user)
@@ -186,6 +219,7 @@ def change_password(user: User, *, old: str | None, new: str, keep: AuthSession 
         user.save(update_fields=["password", "must_change_password", "updated_at"])
         ended = tokens.revoke_all(user, why="password_change", keep=keep)
         record("accounts.password", actor=actor, target=target_of(user), after={"sessions_ended": ended})
+        letters.notify("password_changed", user=user, values=told_by(actor))
     forget_first_password(user)
 
 
@@ -200,7 +234,7 @@ def reset_password(user: User, *, actor: Actor, message: str = "") -> str:
         tokens.revoke_all(user, why="password_reset")
         record("accounts.reset_password", actor=actor, target=target_of(user), message=message)
     forget_first_password(user)
-    _limit("sign_in_account").forget(f"user:{user.pk}")
+    limits.forget_account(user)
     return fresh
 
 
@@ -218,14 +252,3 @@ def update_profile(user: User, *, changes: dict[str, str], actor: Actor) -> User
     except IntegrityError:
         raise Invalid("This username can't be used.", errors=[FieldError("username", "It can't be used.", "unavailable")]) from None
     return user
-
-
-def note_cookie_sign_in(user: User, *, address: str | None) -> None:
-    """The journal's row for a sign-in by page; Django keeps the session itself."""
-    record("accounts.sign_in", actor=user.as_actor(address), target=target_of(user), after={"by": "cookie"})
-
-
-def note_cookie_sign_out(user: User) -> None:
-    """The journal's row for a cookie session that was just ended; its sockets are told to look. Call it after the session is gone."""
-    record("accounts.sign_out", actor=user.as_actor(), target=target_of(user), before={"by": "cookie"})
-    live.on_commit_publish(f"user:{user.pk}", {"type": "session_ended", "session": None, "why": "sign_out"})

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError
@@ -84,7 +85,12 @@ def issue(user: User, *, address: str | None, user_agent: str) -> Pair:
     """A new session and its first tokens."""
     now = clock.now()
     session = AuthSession.objects.create(
-        user=user, address=address, user_agent=user_agent[:255], last_seen_at=now, expires_at=now + settings.REFRESH_TOKEN_LIFETIME
+        user=user,
+        address=address,
+        user_agent=user_agent[:255],
+        confirmed_at=now,
+        last_seen_at=now,
+        expires_at=now + settings.REFRESH_TOKEN_LIFETIME,
     )
     return _pair(user, session, now=now)
 
@@ -106,7 +112,7 @@ def user_for_access_token(token: str, *, address: str | None = None) -> tuple[Us
     now = clock.now()
     session = (
         AuthSession.objects.select_related("user", "user__role")
-        .filter(pk=session_id, user_id=user_id, revoked_at=None, expires_at__gt=now, user__is_active=True)
+        .filter(pk=session_id, user_id=user_id, kind=AuthSession.TOKEN, revoked_at=None, expires_at__gt=now, user__is_active=True)
         .first()
     )
     generation = claims.get("gen")
@@ -125,7 +131,9 @@ def rotate(token: str) -> Pair:
     except ValueError as error:
         raise _refused() from error
     now = clock.now()
-    good = AuthSession.objects.filter(pk=session_id, user_id=user_id, revoked_at=None, expires_at__gt=now, user__is_active=True)
+    good = AuthSession.objects.filter(
+        pk=session_id, user_id=user_id, kind=AuthSession.TOKEN, revoked_at=None, expires_at__gt=now, user__is_active=True
+    )
     # Of two that race with one token, the conditional UPDATE lets one win; the other is a replay.
     won = good.filter(refresh_id=refresh_id).update(refresh_id=uuid.uuid4(), last_seen_at=now, expires_at=now + settings.REFRESH_TOKEN_LIFETIME)
     session = good.select_related("user", "user__role").first()
@@ -141,9 +149,11 @@ def rotate(token: str) -> Pair:
 
 
 def revoke(session: AuthSession, *, why: str) -> bool:
-    """End one session and all its tokens; False if it had ended before. Open sockets are told on `user:<id>`."""
+    """End one session and all its tokens, or its cookie; False if it had ended before. Open sockets are told on `user:<id>`."""
     ended = AuthSession.objects.filter(pk=session.pk, revoked_at=None).update(revoked_at=clock.now(), revoked_why=why[:64])
     if ended:
+        if session.session_key:
+            Session.objects.filter(session_key=session.session_key).delete()
         live.on_commit_publish(f"user:{session.user_id}", {"type": "session_ended", "session": str(session.pk), "why": why})
     return bool(ended)
 
@@ -153,6 +163,8 @@ def revoke_all(user: User, *, why: str, keep: AuthSession | None = None) -> int:
     found = AuthSession.objects.filter(user=user, revoked_at=None)
     if keep is not None:
         found = found.exclude(pk=keep.pk)
+    cookies = list(found.exclude(session_key="").values_list("session_key", flat=True))
+    Session.objects.filter(session_key__in=cookies).delete()
     ended = found.update(revoked_at=clock.now(), revoked_why=why[:64])
     live.on_commit_publish(f"user:{user.pk}", {"type": "sessions_ended", "keep": str(keep.pk) if keep else None, "why": why})
     return ended

@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from agent import __version__, config, facts
+from agent import __version__, config, facts, upgrade
 from agent.acts import Acts
+from agent.bulk import Bulk
+from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
+from agent.files.desk import FileDesk
+from agent.files.transfers import Transfers
+from agent.insides import inside_answers
+from agent.installer import Installer
+from agent.nodeacts import NodeActs
 from agent.outbox import Outbox
 from agent.protocol import frames
 from agent.protocol import messages as wire
 from agent.reconcile import Reconciler
+from agent.recordings import Recordings
 from agent.rpc import LogStore, Questions
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.session import Link, Session
+from agent.stock import stock_answers
 from agent.streams import Follows, Streams
+from agent.terminals import Terminals
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +60,23 @@ class Agent:
         self._outbox = Outbox(settings.data_dir / "journal.sqlite3")
         self._engine = EngineWatch(runtime, on_change=self._engine_changed)
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
-        self._dispatcher = Dispatcher(outbox=self._outbox, acts=Acts(runtime, logs), reconciler=self._reconciler, emit=self.emit)
+        self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
+        self._installer = Installer(runtime, logs, self._outbox)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console)
+        self.restart_wanted = False
+        self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
+        self._dispatcher = Dispatcher(
+            outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit, node_acts=NodeActs(runtime, upgrade=self._upgrader.run)
+        )
         self._reconciler.busy = self._dispatcher.busy
-        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit)
+        self._reconciler.marked = self._console.marked
+        recordings = Recordings(settings.data_dir / "recordings")
+        self._terminals = Terminals(runtime, recordings)
+        self._files = FileDesk(runtime)
+        self._bulk = Bulk(Transfers(self._files, recordings))
+        more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
+        self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
+        self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None
         self._streams: Streams | None = None
         self._commands: asyncio.Queue[wire.Command] = asyncio.Queue()
@@ -66,6 +91,7 @@ class Agent:
 
     async def run(self) -> None:
         """Open everything, then keep the link alive for ever."""
+        self._main = asyncio.current_task()
         await self._outbox.open()
         try:
             config.save(self.config)
@@ -75,14 +101,19 @@ class Agent:
                 await self._open_runtime(self.config.panel_instance)
             self._spawn(self._engine.run())
             self._spawn(self._housekeeping())
+            self._spawn(self._terminals.run())
             await Link(self).run()
         finally:
             await self._dispatcher.close()
+            await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._streams is not None:
                 await self._streams.close()
+            await self._terminals.close()
+            await self._bulk.close()
+            self._files.close()
             with contextlib.suppress(RuntimeFailure, OSError):
                 await self._logs.close()
                 await self._runtime.close()
@@ -98,6 +129,12 @@ class Agent:
         if not task.cancelled() and task.exception() is not None:
             log.error("a part of the agent failed", exc_info=task.exception())
 
+    def _restart(self) -> None:
+        """End, and let the command line start the version that was prepared."""
+        self.restart_wanted = True
+        if self._main is not None:
+            self._main.cancel()
+
     async def _open_runtime(self, instance: str) -> bool:
         """Open it under this ownership label, take up what runs, go on with open commands. False while the engine is down."""
         async with self._opening:
@@ -112,17 +149,28 @@ class Agent:
         first = not self._opened_as
         self._opened_as = instance
         self._reconciler.outages.end(time.time())
+        await self._console.resume(list(self._outbox.known_containers()))
         reports, _, error_text = await self._reconciler.listing(await self._boot_cause(), thorough=True)
         if error_text:
             log.warning("first listing failed", extra={"reason": error_text})
         await self._logs.resume_all([report.container_id for report in reports])
         if first:
+            self._spawn(self._end_orphans())
             self._spawn(self._reconciler.follow_events())
             self._spawn(self._reconciler.run())
         if not self._recovered:
             self._recovered = True
             await self._dispatcher.recover()
+            going_on = {entry.command.id for entry in await self._outbox.open_commands()}
+            self._spawn(self._installer.clear_strangers(going_on))
         return True
+
+    async def _end_orphans(self) -> None:
+        """What execs and terminals of an agent that was killed left running: nobody can reach it any more."""
+        with contextlib.suppress(RuntimeFailure, OSError):
+            ended = await self._runtime.inside.end_orphans()
+            if ended:
+                log.warning("ended what earlier execs left behind", extra={"processes": ended})
 
     async def _boot_cause(self) -> Any:
         """ "engine" if the machine was rebooted since we last looked: then what ended did not end by itself or by hand."""
@@ -168,7 +216,7 @@ class Agent:
             agent_version=__version__,
             instance_id=self.config.instance_id,
             facts=await self._facts(),
-            capabilities=sorted(self._runtime.capabilities),
+            capabilities=sorted({*self._runtime.capabilities, "upgrade"}),
             containers=reports,
             containers_complete=complete,
             known_commands=await self._outbox.known_commands(),
@@ -177,6 +225,8 @@ class Agent:
 
     async def welcomed(self, welcome: wire.Welcome, session: Session) -> None:
         """A new session is up."""
+        if os.environ.get("LORMAS_AGENT_TRIAL"):
+            await asyncio.to_thread(upgrade.mark, self.config.data_dir, "good")
         self._dispatcher.clock_offset = welcome.server_time_unix - time.time() if welcome.server_time_unix else 0.0
         if (welcome.panel_instance, welcome.node_id) != (self.config.panel_instance, self.config.node_id):
             if self.config.panel_instance:
@@ -184,7 +234,7 @@ class Agent:
             self.config = replace(self.config, panel_instance=welcome.panel_instance, node_id=welcome.node_id)
             await asyncio.to_thread(config.save, self.config)
         self._commands = asyncio.Queue()
-        self._streams = Streams(runtime=self._runtime, logs=self._logs, emit=session.emit, send_bulk=session.sender.bulk)
+        self._streams = Streams(runtime=self._runtime, logs=self._logs, terminals=self._terminals, emit=session.emit, send_bulk=session.sender.bulk)
         self._session = session
 
     async def parted(self, session: Session) -> None:
@@ -290,6 +340,10 @@ class Agent:
                 streams.watch(message)
             case wire.ExecStart():
                 streams.exec(message)
+            case wire.TerminalOpen():
+                streams.terminal(message)
+            case wire.BulkOpen():
+                self._bulk.open(message, self.config)
             case wire.ExecResize():
                 self._spawn(streams.resize(message))
             case wire.Credit():

@@ -63,6 +63,8 @@ class Reconciler:
         self._locks: dict[str, asyncio.Lock] = {}
         self.busy: Callable[[str], bool] = lambda container_id: False
         """Is a command at work on this container? Set by the program."""
+        self.marked: Callable[[ContainerReport], ContainerReport] = lambda report: report
+        """Adds what a container's console has said (`agent.console`). Set by the program."""
         self.outages = Outages()
         self.running: set[str] = set()
         """Containers last seen running: whose stats are worth asking for."""
@@ -118,6 +120,7 @@ class Reconciler:
     async def _note(self, seen: ContainerReport, cause: Cause) -> ContainerReport:
         container_id = seen.container_id
         (self.running.add if seen.state in ("running", "paused") else self.running.discard)(container_id)
+        seen = self.marked(seen)
         last = await self._logs.last_seq(container_id)
         numbered, fact = await self._outbox.observe(msgspec.structs.replace(seen, cause=cause, last_log_seq=last))
         if fact is not None:
@@ -172,6 +175,14 @@ class Reconciler:
             await asyncio.sleep(1.0)
             self.want_listing("engine")
 
+    def look_soon(self, container_id: str) -> None:
+        """Something about it changed that no event tells."""
+        if self.busy(container_id):
+            self._missed.add(container_id)
+            return
+        self._dirty.setdefault(container_id, "")
+        self._kick.set()
+
     def released(self, container_id: str) -> None:
         """No command is at work on it any more: look once more if something happened meanwhile."""
         if container_id in self._missed:
@@ -215,6 +226,9 @@ class Reconciler:
             if seen is None:
                 await self._note_gone(container_id, cause)
                 return
+            known = self._outbox.known(container_id)
+            if known is not None and known.report is not None and (known.report.state, known.report.started_at) == (seen.state, seen.started_at):
+                cause = known.report.cause  # its health or its console has news; how it got where it is stays true
             if seen.state == "running":
                 await self._logs.attach(container_id)  # somebody else may have started it
             await self._note(seen, cause)

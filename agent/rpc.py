@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +23,10 @@ EXEC_OUTPUT_BYTES = 256 * 1024
 REPLY_BYTES = 1000 * 1024
 
 
+Answer = Callable[[str, Any], Awaitable[dict[str, Any]]]
+"""(container id, decoded payload) -> data of the reply."""
+
+
 class LogStore(Protocol):
     """The part of `agent.logs.LogService` that questions use."""
 
@@ -36,12 +40,22 @@ class LogStore(Protocol):
 class Questions:
     """Answers `Rpc` frames."""
 
-    def __init__(self, *, runtime: Runtime, logs: LogStore, reconciler: Reconciler, facts: Callable[[], Awaitable[NodeFacts]], emit: Emit) -> None:
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        logs: LogStore,
+        reconciler: Reconciler,
+        facts: Callable[[], Awaitable[NodeFacts]],
+        emit: Emit,
+        more: Mapping[str, Answer] | None = None,
+    ) -> None:
         self._runtime = runtime
         self._logs = logs
         self._reconciler = reconciler
         self._facts = facts
         self._emit = emit
+        self._more = more or {}
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def answer(self, rpc: Rpc) -> None:
@@ -69,6 +83,8 @@ class Questions:
             raise RuntimeFailure("unknown_command", f"This agent does not know {rpc.kind[:64]!r}.")
         payload: Any = msgspec.convert(rpc.payload, RPCS[rpc.kind])
         container_id = rpc.container_id
+        if rpc.kind in self._more:
+            return await self._more[rpc.kind](container_id, payload)
         match rpc.kind:
             case "logs.read":
                 return await self._logs.read(container_id, payload)

@@ -84,6 +84,23 @@ def _context(url: str, *, insecure: bool) -> ssl.SSLContext | None:
     return context
 
 
+async def dial(config: Config, url: str, *, max_size: int) -> ClientConnection:
+    """Connect to the panel with the node's token. Raises what websockets raises."""
+    host = urlsplit(url).hostname or ""
+    return await _Direct(
+        url,
+        additional_headers={"Authorization": f"Bearer {config.token}"},
+        user_agent_header=f"lormas-agent/{__version__}",
+        ssl=_context(url, insecure=config.insecure),
+        compression=None,
+        max_size=max_size,
+        open_timeout=OPEN_SECONDS,
+        close_timeout=2,
+        ping_interval=None,  # the panel pings at application level, and silence ends the link
+        proxy=None if host in ("localhost", "127.0.0.1", "::1") else True,
+    )
+
+
 class Session:
     """One connection that was welcomed."""
 
@@ -189,20 +206,8 @@ class Link:
     async def _dial(self) -> Session:
         config = self._program.config
         url = config.socket_url
-        host = urlsplit(url).hostname or ""
         hello = await self._hello()
-        socket = await _Direct(
-            url,
-            additional_headers={"Authorization": f"Bearer {config.token}"},
-            user_agent_header=f"lormas-agent/{__version__}",
-            ssl=_context(url, insecure=config.insecure),
-            compression=None,
-            max_size=wire.MAX_FRAME_BYTES + 1024,
-            open_timeout=OPEN_SECONDS,
-            close_timeout=2,
-            ping_interval=None,  # the panel pings at application level, and silence ends the link
-            proxy=None if host in ("localhost", "127.0.0.1", "::1") else True,
-        )
+        socket = await dial(config, url, max_size=wire.MAX_FRAME_BYTES + 1024)
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await socket.send(wire.encode(hello).decode())

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from agent.protocol import frames
-from agent.protocol.messages import Credit, ErrorInfo, ExecResize, ExecStart, StreamEnd, Unwatch, Watch, encode
+from agent.protocol.messages import Credit, ErrorInfo, ExecResize, ExecStart, StreamEnd, TerminalOpen, Unwatch, Watch, encode
 from agent.runtimes.base import ExecSession, Runtime, RuntimeFailure
 from agent.services import Emit
+from agent.terminals import Terminal, Terminals, Viewer
 
 if TYPE_CHECKING:
     from agent.logs.store import Batch
@@ -23,6 +24,7 @@ CHUNK_BYTES = 32 * 1024
 MAX_EXECS = 64
 MAX_INPUTS = 1000
 MAX_WATCHES = 500
+MAX_VIEWS = 200
 
 SendBulk = Callable[[str | bytes], Awaitable[None]]
 
@@ -56,9 +58,10 @@ class Window:
 class Streams:
     """The streams of one connection; all of them end with it."""
 
-    def __init__(self, *, runtime: Runtime, logs: Follows, emit: Emit, send_bulk: SendBulk) -> None:
+    def __init__(self, *, runtime: Runtime, logs: Follows, terminals: Terminals, emit: Emit, send_bulk: SendBulk) -> None:
         self._runtime = runtime
         self._logs = logs
+        self._terminals = terminals
         self._emit = emit
         self._send_bulk = send_bulk
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -66,6 +69,7 @@ class Streams:
         self._leases: dict[str, float] = {}
         self._execs: dict[str, ExecSession] = {}
         self._inputs: dict[str, asyncio.Queue[bytes]] = {}
+        self._viewed: dict[str, Terminal] = {}
 
     def _begin(self, stream_id: str, work: Awaitable[StreamEnd | None], credit_bytes: int) -> None:
         self._windows[stream_id] = Window(credit_bytes)
@@ -81,7 +85,7 @@ class Streams:
                 end = StreamEnd(stream_id=stream_id, error=ErrorInfo(code="internal", detail=f"{type(fault).__name__}: see the agent's log."))
             finally:
                 if self._tasks.get(stream_id) is asyncio.current_task():
-                    for table in (self._tasks, self._windows, self._leases, self._execs, self._inputs):
+                    for table in (self._tasks, self._windows, self._leases, self._execs, self._inputs, self._viewed):
                         table.pop(stream_id, None)  # type: ignore[attr-defined]
             if end is not None:
                 await self._send_bulk(encode(end).decode())  # behind its own bytes, not past them
@@ -174,6 +178,10 @@ class Streams:
 
     async def input(self, frame: frames.ExecFrame) -> None:
         """Bytes for an exec's standard input; empty closes it. May come before the exec is open. One that lets too much wait is killed."""
+        viewed = self._viewed.get(frame.stream_id)
+        if viewed is not None:
+            viewed.type(frame.data)
+            return
         inputs = self._inputs.get(frame.stream_id)
         if inputs is None:
             return
@@ -184,10 +192,32 @@ class Streams:
             await self.unwatch(Unwatch(stream_id=frame.stream_id))
 
     async def resize(self, message: ExecResize) -> None:
+        viewed = self._viewed.get(message.stream_id)
+        if viewed is not None:
+            await viewed.resize(columns=message.columns, rows=message.rows)
         session = self._execs.get(message.stream_id)
         if session is not None:
             with contextlib.suppress(RuntimeFailure, OSError):
                 await session.resize(columns=message.columns, rows=message.rows)
+
+    # ----------------------------------------------------------------------------------------------------------- terminals
+
+    def terminal(self, message: TerminalOpen) -> None:
+        """Look at a terminal; it lives on when the view ends."""
+        if len(self._viewed) >= MAX_VIEWS:
+            self._emit(StreamEnd(stream_id=message.stream_id, error=ErrorInfo(code="too_many", detail="Too many terminals are looked at.")))
+            return
+        self._begin(message.stream_id, self._view(message), message.credit_bytes)
+
+    async def _view(self, message: TerminalOpen) -> StreamEnd | None:
+        terminal = await self._terminals.get(message)
+        self._viewed[message.stream_id] = terminal
+        window = self._windows[message.stream_id]
+
+        async def send(data: bytes) -> None:
+            await self._send_bulk(frames.pack_exec(frames.ExecFrame(frames.EXEC_STDOUT, message.stream_id, data)))
+
+        return await terminal.view(Viewer(message.stream_id, self._emit), window.take, send)
 
     # ----------------------------------------------------------------------------------------------------------------- both
 
@@ -197,7 +227,7 @@ class Streams:
             window.add(message.bytes)
 
     async def unwatch(self, message: Unwatch) -> None:
-        """Nobody watches any more; an exec is killed and its end told."""
+        """Nobody watches any more; an exec is killed and its end told, a terminal lives on."""
         session = self._execs.get(message.stream_id)
         if session is not None:
             await self._kill(session)  # its output ends, so its StreamEnd follows
@@ -208,6 +238,7 @@ class Streams:
         task = self._tasks.pop(message.stream_id, None)
         self._windows.pop(message.stream_id, None)
         self._leases.pop(message.stream_id, None)
+        self._viewed.pop(message.stream_id, None)
         if task is not None:
             task.cancel()
 

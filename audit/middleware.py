@@ -5,22 +5,43 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from audit.denials import note_denied
 from audit.idempotency import MUTATIONS
-from audit.services import ANONYMOUS, Target, record
+from audit.services import ANONYMOUS, Target, watch_refusals
+from lormas.common.addresses import client_address
+
+WORDS = {401: "not signed in", 403: "not allowed", 404: "not there, or not theirs to see"}
 
 
-def _note(request: HttpRequest) -> None:
+def _refusal(request: HttpRequest, response: HttpResponseBase) -> int:
+    """401, 403 or 404 where a mutation was refused for who asked; else 0."""
+    if request.method not in MUTATIONS:
+        return 0
+    if response.status_code in (401, 403):
+        return response.status_code
+    match = request.resolver_match
+    if response.status_code == 404 and match is not None and match.url_name:
+        return 404
+    to_the_gate = response.headers.get("Location") or response.headers.get("HX-Redirect") or ""
+    if to_the_gate.startswith(f"{settings.LOGIN_URL}?next="):
+        return 401
+    return 0
+
+
+def _note(request: HttpRequest, status: int) -> None:
     user = getattr(request, "user", None)
     as_actor = getattr(user, "as_actor", None)
     match = request.resolver_match
     target = Target("route", str(match.view_name if match else "")[:64], request.path[:255])
-    record("api.denied", actor=as_actor() if as_actor else ANONYMOUS, target=target, outcome="refused", message=request.method or "")
+    actor = as_actor() if as_actor and status != 401 else ANONYMOUS
+    note_denied("api.denied", actor=actor, target=target, message=f"{request.method}: {WORDS[status]}.", address=client_address(request))
 
 
 class DenialMiddleware:
-    """One row per mutation that a signed-in person was not allowed."""
+    """One row per refused mutation, unless the act has written one itself."""
 
     sync_capable = True
     async_capable = True
@@ -30,20 +51,21 @@ class DenialMiddleware:
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
-    def _denied(self, request: HttpRequest, response: HttpResponseBase) -> bool:
-        return response.status_code == 403 and request.method in MUTATIONS and hasattr(getattr(request, "user", None), "as_actor")
-
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if iscoroutinefunction(self.get_response):
             return self._call_async(request)
+        told = watch_refusals()
         response = self.get_response(request)
         assert isinstance(response, HttpResponseBase)
-        if self._denied(request, response):
-            _note(request)
+        status = _refusal(request, response)
+        if status and not told:
+            _note(request, status)
         return response
 
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+        told = watch_refusals()
         response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
-        if response.status_code == 403 and await sync_to_async(self._denied)(request, response):
-            await sync_to_async(_note)(request)
+        status = _refusal(request, response)
+        if status and not told:
+            await sync_to_async(_note)(request, status)
         return response

@@ -27,6 +27,8 @@ class Entry(models.Model):
     message = models.TextField(blank=True)
     request_id = models.CharField(max_length=64, blank=True)
     address = models.GenericIPAddressField(null=True, blank=True)
+    digest = models.CharField(max_length=80, blank=True, editable=False)
+    """`audit.chain.digest` of all the others: shows a row that was changed or invented."""
 
     class Meta:
         verbose_name_plural = "entries"
@@ -35,6 +37,38 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_label or self.actor_kind} {self.action} {self.target_label}"
+
+
+class Seal(models.Model):
+    """A row's place in the chain (`audit.chain`): consecutive numbers, each digest covers the one before. Never changed."""
+
+    number = models.PositiveBigIntegerField(primary_key=True)
+    entry_id = models.BigIntegerField(unique=True)
+    digest = models.CharField(max_length=80)
+    time = models.DateTimeField()
+
+    class Meta:
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"{self.number}: row {self.entry_id}"
+
+
+class Pruning(models.Model):
+    """Rows up to a number were removed lawfully; the chain goes on from `head`. Never changed."""
+
+    up_to = models.PositiveBigIntegerField(unique=True)
+    head = models.CharField(max_length=80)
+    """Digest of the last seal that went."""
+    rows = models.PositiveBigIntegerField()
+    time = models.DateTimeField()
+    digest = models.CharField(max_length=80)
+
+    class Meta:
+        ordering = ["up_to"]
+
+    def __str__(self) -> str:
+        return f"up to {self.up_to}"
 
 
 class StoredResponse(models.Model):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
 
+from audit import chain
+from audit.masking import masked, masked_text
 from audit.models import Entry
 from lormas.common import clock
-
-SECRET_WORDS = ("password", "token", "secret", "private_key", "credential", "authorization")
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,6 @@ class Target:
     label: str = ""
 
 
-def masked(values: dict[str, Any] | None) -> dict[str, Any]:
-    """A copy whose values under telling keys are replaced, at any depth."""
-
-    def walk(value: Any, key: str) -> Any:
-        if any(word in key.lower() for word in SECRET_WORDS):
-            return MASK if value not in (None, "", [], {}) else value
-        if isinstance(value, dict):
-            return {k: walk(v, str(k)) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [walk(v, "") for v in value]
-        return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
-
-    return {key: walk(value, key) for key, value in (values or {}).items()}
-
-
 def record(
     action: str,
     *,
@@ -64,19 +49,35 @@ def record(
 ) -> Entry:
     """One row. Secrets are masked; the request id comes from the log context."""
     context = structlog.contextvars.get_contextvars()
-    return Entry.objects.create(
+    entry = Entry(
         time=clock.now(),
         actor_kind=actor.kind,
         actor_id=actor.id,
-        actor_label=actor.label[:255],
+        actor_label=actor.label[:255].replace("\x00", ""),
         address=actor.address or context.get("client_address"),
         action=action,
         outcome=outcome,
         target_type=target.type if target else "",
         target_id=target.id if target else "",
-        target_label=(target.label if target else "")[:255],
+        target_label=masked_text(target.label if target else "")[:255],
         before=masked(before),
         after=masked(after),
-        message=message[:4000],
+        message=masked_text(message)[:4000],
         request_id=str(context.get("request_id", ""))[:64],
     )
+    entry.digest = chain.digest(entry)
+    entry.save(force_insert=True)
+    if outcome == "refused" and (told := _REFUSALS.get()) is not None:
+        told.append(action)
+    chain.seal_after_commit()
+    return entry
+
+
+_REFUSALS: ContextVar[list[str] | None] = ContextVar("audit_refusals", default=None)
+
+
+def watch_refusals() -> list[str]:
+    """For the door around a request: a list that fills with the refusals that are written until its end, so that none is written twice."""
+    told: list[str] = []
+    _REFUSALS.set(told)
+    return told

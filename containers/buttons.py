@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from accounts.access import has
+from containers import access
 from containers.models import Container
 from containers.services.power import CAPABILITY
 from containers.states import allowed_actions
@@ -25,9 +25,10 @@ class Button:
         return not self.reason
 
 
-def _why_not(container: Container, action: str, user: Any) -> str:
-    if not has(user, CAPABILITY[action]):
-        return _("Your role does not include %(capability)s.") % {"capability": CAPABILITY[action]}
+def _why_not(container: Container, action: str, held: frozenset[str]) -> str:
+    capability = CAPABILITY.get(action, "containers.edit")
+    if capability not in held:
+        return _("You lack %(capability)s on this container.") % {"capability": capability}
     if container.node is None or not container.node.is_online:
         return _("Node %(node)s is not connected.") % {"node": container.node.name if container.node else "?"}
     running = container.running_operation
@@ -40,6 +41,12 @@ def _why_not(container: Container, action: str, user: Any) -> str:
     return ""
 
 
-def buttons(container: Container, user: Any) -> dict[str, Button]:
-    """All actions, by name; `pause` gives way to `unpause` where it is paused."""
-    return {action: Button(action, _why_not(container, action, user)) for action in CAPABILITY}
+def reinstall_button(container: Container, user: Any) -> Button:
+    """`reinstall`, for those whose egg has a script."""
+    return Button("reinstall", _why_not(container, "reinstall", access.rights(user, container)))
+
+
+def buttons(container: Container, user: Any, *, held: frozenset[str] | None = None) -> dict[str, Button]:
+    """All actions, by name; `pause` gives way to `unpause` where it is paused. `held`: the person's rights on it, where they are known already."""
+    held = access.rights(user, container) if held is None else held
+    return {action: Button(action, _why_not(container, action, held)) for action in CAPABILITY}

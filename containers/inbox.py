@@ -47,6 +47,13 @@ def on_hello(node: Node, hello: Hello) -> list[str]:
     return observe.welcome_back(node, hello.containers, complete=hello.containers_complete)
 
 
+def known(container_ids: set[str]) -> set[str]:
+    """Which of these have a row, on whatever node (what has none is an orphan)."""
+    from containers.models import Container
+
+    return {str(pk) for pk in Container.objects.filter(pk__in=container_ids).values_list("pk", flat=True)}
+
+
 def foreign(node_id: UUID, container_ids: set[str]) -> dict[str, int]:
     """Which of these containers live on another node, with their placement epoch there (SECURITY D04)."""
     from containers.models import Container

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
@@ -18,20 +20,25 @@ from rest_framework.exceptions import ValidationError
 from accounts.access import has, require
 from containers import services
 from containers.api.serializers import NewContainerSerializer, resolve_new
-from containers.egg_controls import controls_of, defaults_of, offered_images
+from containers.egg_controls import defaults_of, definition_of, offered_images
 from containers.forms import POLICIES, as_options
-from containers.models import Port
-from containers.newform import Control, Filled, errors_by_field, filled_from, payload
+from containers.models import Container, Port
+from containers.newform import Filled, errors_by_field, filled_from, payload
 from eggs.access import get_egg, visible_eggs
+from eggs.controls import Control, controls_of
+from eggs.definition import EggDefinition
+from eggs.selectors import for_list
 from lormas.common.api.exceptions import flatten
 from lormas.common.errors import NotFound, Problem
-from lormas.common.pages import answer, person, signed_in
-from nodes.access import visible_nodes
+from lormas.common.pages import Toast, answer, person, signed_in
+from nodes.access import choosable_nodes
 from nodes.operation_views import started_toast
 from nodes.placement import Demand, rank
 from nodes.selectors import placement_views
 
 MAX_FREE = 8
+MAX_CARDS = 60
+"""More are found in the library."""
 
 
 def _egg(request: HttpRequest, given: str) -> Any:
@@ -44,7 +51,7 @@ def _egg(request: HttpRequest, given: str) -> Any:
 
 
 def _eggs(request: HttpRequest) -> Any:
-    return visible_eggs(person(request)).select_related("current").order_by("-is_bundled", "name")
+    return for_list(visible_eggs(person(request))).order_by("-is_bundled", "name")[:MAX_CARDS]
 
 
 def _limits_of(views: list[Any]) -> dict[str, Any]:
@@ -62,7 +69,12 @@ def _start(egg: Any) -> Filled:
     memory = settings.CONTAINER_MEMORY_LIMIT // 1024**2
     filled = Filled(source="egg" if egg else "image", cpus=f"{settings.CONTAINER_CPU_LIMIT:g}", memory=str(memory), memory_unit="MiB")
     if egg is not None:
-        filled.name = egg.name.lower().replace(" ", "-")[:40]
+        filled.name = re.sub(r"[^a-z0-9]+", "-", egg.name.lower()).strip("-")[:40] or "container"
+        limits = (definition_of(egg) or EggDefinition(name="")).limits
+        if limits.cpus:
+            filled.cpus = f"{limits.cpus:g}"
+        if limits.memory_bytes:
+            filled.memory = str(max(6, limits.memory_bytes // 1024**2))
     return filled
 
 
@@ -100,23 +112,56 @@ def new(request: HttpRequest) -> HttpResponse:
             return answer(request, started_toast(operation), to=reverse("containers:detail", args=[container.pk]))
     source = "image" if (request.POST if posted else request.GET).get("source") == "image" and egg is None else "egg"
     views = placement_views()
-    controls = [replace(c, error=" ".join(errors.get(c.field, []))) for c in controls_of(egg, filled.variables)] if egg else []
+    definition, manager = definition_of(egg) if egg else None, has(user, "eggs.manage")
+    controls = [replace(c, error=" ".join(errors.get(c.field, []))) for c in controls_of(definition, filled.variables, manager=manager)]
     context: dict[str, Any] = {
         "egg": egg,
         "eggs": [] if egg or source == "image" else _eggs(request),
+        "more_eggs": max(0, visible_eggs(user).count() - MAX_CARDS) if not egg and source == "egg" else 0,
         "source": source,
         "filled": filled,
-        "controls": [c for c in controls if c.editable or has(user, "containers.any")],
+        "controls": controls,
+        "startups": list(definition.startup_commands) if definition else [],
+        "waits": egg is not None and egg.current is not None and egg.current.needs_approval,
         "images": offered_images(egg) if egg else [],
         "errors": errors,
         "rest": rest,
         "problem": problem,
         "free": _limits_of(views),
-        "nodes": visible_nodes(user) if has(user, "containers.choose_node") else [],
+        "nodes": choosable_nodes(user),
         "policies": as_options(POLICIES),
         "ready": bool(egg or source == "image"),
     }
     return render(request, "containers/new.html", context, status=(problem.status if problem else 400) if posted else 200)
+
+
+@require_POST
+@signed_in
+def deploy(request: HttpRequest) -> HttpResponse:
+    """One click in the library: a container of the egg with its defaults; where it needs more, the form with what is missing."""
+    user = person(request)
+    require(user, "containers.create")
+    egg = _egg(request, request.POST.get("egg", ""))
+    if egg is None:
+        raise NotFound(_("There is no such egg."))
+    form = f"{reverse('containers:new')}?{urlencode({'egg': egg.pk})}"
+    data = {"name": _free_name(user, egg), "egg": str(egg.pk)}
+    serializer = NewContainerSerializer(data=data)
+    try:
+        serializer.is_valid(raise_exception=True)
+        container, operation = services.create_container(user=user, actor=user.as_actor(), data=resolve_new(user, serializer.validated_data))
+    except ValidationError as error:
+        return answer(request, Toast(_("Fill in what is missing"), str(error.detail)[:200], tone="amber"), to=form)
+    except Problem as problem:
+        why = " ".join(f"{error.field.removeprefix('variables.')}: {error.message}" for error in problem.errors) or problem.detail
+        return answer(request, Toast(_("%(name)s needs more than its defaults") % {"name": egg.name}, why[:500], tone="amber"), to=form)
+    return answer(request, started_toast(operation), to=reverse("containers:detail", args=[container.pk]))
+
+
+def _free_name(user: Any, egg: Any) -> str:
+    base = re.sub(r"[^a-z0-9]+", "-", egg.name.lower()).strip("-")[:40] or "container"
+    taken = set(Container.objects.alive().filter(owner=user, name__startswith=base).values_list("name", flat=True))
+    return next(name for n in range(1, len(taken) + 2) if (name := base if n == 1 else f"{base}-{n}") not in taken)
 
 
 @require_POST
@@ -175,7 +220,7 @@ def as_request(request: HttpRequest) -> HttpResponse:
     require(person(request), "containers.create")
     body = _body(request, filled_from(request.POST))
     variables: dict[str, str] = body.get("variables", {})
-    hidden: dict[str, Control] = {c.name: c for c in controls_of(_egg(request, body.get("egg", "")), {})} if body.get("egg") else {}
+    hidden: dict[str, Control] = {c.name: c for c in controls_of(definition_of(_egg(request, body["egg"])), {})} if body.get("egg") else {}
     for key in variables:
         if key in hidden and hidden[key].kind == "password":
             variables[key] = "…"

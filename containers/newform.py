@@ -14,77 +14,6 @@ MIB = 1024**2
 UNITS = {"MiB": MIB, "GiB": GIB}
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
-    """How one variable of an egg is asked for."""
-
-    name: str
-    label: str
-    help: str
-    kind: str  # text | number | select | switch | password
-    value: str
-    options: tuple[str, ...] = ()
-    required: bool = False
-    editable: bool = True
-    minimum: str = ""
-    maximum: str = ""
-    max_length: str = ""
-    error: str = ""
-
-    @property
-    def field(self) -> str:
-        """Its name in the form."""
-        return f"var.{self.name}"
-
-    @property
-    def is_on(self) -> bool:
-        return self.value.lower() in ("1", "true", "yes", "on")
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What Laravel-style rules say of a control."""
-
-    kind: str = "text"
-    options: tuple[str, ...] = ()
-    required: bool = False
-    minimum: str = ""
-    maximum: str = ""
-    max_length: str = ""
-
-
-def read_rules(rules: str | list[str], *, name: str = "") -> Rules:
-    """`required|integer|between:1,20` -> a number from 1 to 20; unknown rules are left to the check on the server."""
-    parts = rules if isinstance(rules, list) else [part for part in rules.split("|") if part]
-    kind, required = "text", False
-    options: tuple[str, ...] = ()
-    low = high = ""
-    for part in parts:
-        word, _colon, argument = str(part).partition(":")
-        word = word.strip().lower()
-        if word == "required":
-            required = True
-        elif word in ("boolean", "bool"):
-            kind = "switch"
-        elif word in ("integer", "int", "numeric", "digits_between"):
-            kind = "number"
-        elif word == "in":
-            kind, options = "select", tuple(item.strip().strip('"') for item in argument.split(","))
-        elif word == "min":
-            low = argument
-        elif word == "max":
-            high = argument
-        elif word == "between":
-            low, _comma, high = argument.partition(",")
-    if kind == "select" and set(options) <= {"0", "1", "true", "false"} and len(options) == 2:
-        kind = "switch"
-    if kind == "text" and any(word in name.upper() for word in ("PASSWORD", "TOKEN", "SECRET")):
-        kind = "password"
-    if kind == "number":
-        return Rules(kind, options, required, low, high)
-    return Rules(kind, options, required, "", "", high if high.isdigit() else "")
-
-
 @dataclass(slots=True)
 class Filled:
     """The form as it was filled in; also what an untouched one holds."""
@@ -93,6 +22,7 @@ class Filled:
     name: str = ""
     description: str = ""
     image: str = ""
+    startup: str = ""
     command: str = ""
     env: str = ""
     cpus: str = ""
@@ -108,7 +38,7 @@ class Filled:
 
 def filled_from(post: Mapping[str, Any]) -> Filled:
     """What was typed, kept as it is."""
-    names = ("name", "description", "image", "command", "env", "cpus", "memory", "disk", "ports", "node")
+    names = ("name", "description", "image", "startup", "command", "env", "cpus", "memory", "disk", "ports", "node")
     texts = {name: str(post.get(name, "")) for name in names}
     return Filled(
         **texts,
@@ -140,6 +70,8 @@ def payload(filled: Filled, *, egg_id: str = "", defaults: Mapping[str, str] | N
             body["variables"] = changed
         if filled.image.strip():
             body["image"] = filled.image.strip()
+        if filled.startup.strip():
+            body["startup"] = filled.startup
     else:
         body["image"] = filled.image.strip()
         if filled.command.strip():
@@ -182,7 +114,7 @@ FIELD_OF = {
 
 def errors_by_field(flat: list[tuple[str, str]]) -> tuple[dict[str, list[str]], list[str]]:
     """Errors of the API's paths under the form's names; the second are those that belong to no field."""
-    known = {"name", "description", "image", "command", "env", "ports", "node", "restart_policy", "cpus", "memory", "disk"}
+    known = {"name", "description", "image", "startup", "command", "env", "ports", "node", "restart_policy", "cpus", "memory", "disk"}
     found: dict[str, list[str]] = {}
     rest: list[str] = []
     for path, message in flat:

@@ -33,4 +33,5 @@ class ContainerQuerySet(models.QuerySet[Any]):
 
     def for_list(self) -> ContainerQuerySet:
         """All that a row of a list needs, in a constant number of queries."""
-        return self.select_related("owner", "node", "egg", "operation").prefetch_related("ports")
+        rows = self.select_related("owner", "node", "egg", "egg_version", "operation").prefetch_related("ports")
+        return rows.defer("egg_version__definition", "egg_version__warnings", "egg__description", "egg__icon")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers import new_views, views
+from containers import install_views, new_views, rollout_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
     path("containers/rows", views.rows, name="rows"),
     path("containers/new", new_views.new, name="new"),
     path("containers/new/", new_views.new),
+    path("containers/deploy", new_views.deploy, name="deploy"),
     path("containers/new/placement", new_views.placement, name="placement"),
     path("containers/new/request", new_views.as_request, name="as-request"),
     path("containers/on-node/<uuid:node_id>", views.on_node, name="on-node"),
@@ -22,7 +23,13 @@ urlpatterns = [
     path("containers/<uuid:container_id>/logs", views.plain),
     path("containers/<uuid:container_id>/head", views.head, name="head"),
     path("containers/<uuid:container_id>/facts", views.facts, name="facts"),
+    path("containers/<uuid:container_id>/prompts", install_views.prompts, name="prompts"),
+    path("containers/<uuid:container_id>/prompts/<slug:feature>", install_views.answer_prompt, name="prompt"),
+    path("containers/<uuid:container_id>/reinstall", install_views.reinstall, name="reinstall"),
     path("containers/<uuid:container_id>/stats", views.stats_page, name="stats"),
+    path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
+    path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollout_views.revert, name="rollout-revert"),
     path("containers/<uuid:container_id>/settings", views.settings_page, name="settings"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),

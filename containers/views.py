@@ -14,13 +14,16 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import has, require
+from accounts.grants import holds_any
 from audit.models import Entry
 from containers import services
-from containers.access import get_container, visible_containers
-from containers.buttons import buttons
+from containers.access import get_container, grant_kind, rights, rights_on, visible_containers
+from containers.buttons import buttons, reinstall_button
 from containers.forms import SettingsForm
+from containers.install_views import prompts_context
 from containers.models import Container
 from containers.selectors import sparks
+from containers.services.install import installs
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.states import Status
 from containers.stats import RANGES
@@ -36,7 +39,8 @@ PAGE_ROWS = 25
 def dressed(containers: list[Container], user: Any) -> list[dict[str, Any]]:
     """Rows with buttons and sparklines."""
     points = sparks(c.pk for c in containers)
-    return [{"container": c, "buttons": buttons(c, user), "points": points.get(c.pk, {})} for c in containers]
+    held = rights_on(user, containers)
+    return [{"container": c, "buttons": buttons(c, user, held=held[c.pk]), "points": points.get(c.pk, {})} for c in containers]
 
 
 def _ids(request: HttpRequest) -> list[UUID]:
@@ -72,7 +76,8 @@ def _filtered(request: HttpRequest, user: Any) -> tuple[Any, dict[str, str]]:
 @signed_in
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    require(user, "containers.view")
+    if not holds_any(grant_kind(), user):
+        require(user, "containers.view")
     found, filters = _filtered(request, user)
     page = page_of(request, found, size=PAGE_ROWS)
     everything = visible_containers(user)
@@ -102,24 +107,30 @@ def rows(request: HttpRequest) -> HttpResponse:
     return render(request, "containers/_rows.html", context)
 
 
-def _frame(request: HttpRequest, container: Container, tab: str) -> dict[str, Any]:
-    user = person(request)
+def frame(user: Any, container: Container, tab: str) -> dict[str, Any]:
+    """What the head and the tabs around every page of a container show."""
+    held = rights(user, container)
     return {
         "container": container,
         "tab": tab,
-        "buttons": buttons(container, user),
-        "may": {name: has(user, f"containers.{name}") for name in ("logs", "console", "edit", "delete", "exec")},
+        "buttons": buttons(container, user, held=held),
+        "may": {name: f"containers.{name}" in held for name in ("logs", "console", "edit", "delete", "exec", "files", "grant")},
         "sees_node": has(user, "nodes.view"),
         "is_live": bool(container.stats) and container.status in (Status.RUNNING, Status.PAUSED),
         "points": sparks([container.pk]).get(container.pk, {}),
     }
 
 
+def _frame(request: HttpRequest, container: Container, tab: str) -> dict[str, Any]:
+    return frame(person(request), container, tab)
+
+
 @require_GET
 @signed_in
 def console(request: HttpRequest, container_id: UUID) -> HttpResponse:
-    container = get_container(person(request), container_id)
-    return render(request, "containers/console.html", _frame(request, container, "console"))
+    user = person(request)
+    container = get_container(user, container_id)
+    return render(request, "containers/console.html", {**_frame(request, container, "console"), **prompts_context(container, user)})
 
 
 @require_GET
@@ -177,10 +188,12 @@ def settings_page(request: HttpRequest, container_id: UUID) -> HttpResponse:
             else:
                 return answer(request, Toast(_("Settings saved")), to=reverse("containers:settings", args=[container.pk]))
         container = get_container(user, container_id)
-    if not has(user, "containers.edit"):
+    if "containers.edit" not in rights(user, container):
         for field in form.fields.values():
             field.disabled = True
     context = {**_frame(request, container, "settings"), "form": form, "kept": kept_for()}
+    if installs(container):
+        context["reinstall"] = reinstall_button(container, user)
     return render(request, "containers/settings.html", context, status=400 if form.is_bound else 200)
 
 

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=False):
     """Base."""
+
+
+def _plain(value: Any) -> Any:
+    """The same value always gives the same JSON. `to_json` leaves a default out only where it is the very same object."""
+    if isinstance(value, msgspec.Struct):
+        plain = {field.name: _plain(getattr(value, field.name)) for field in msgspec.structs.fields(value)}
+        kept = {name: child for name, child in plain.items() if child not in ("", [], {}, None)}
+        return {name: float(child) if type(child) is int else child for name, child in kept.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Variable(Struct, frozen=True):
@@ -55,6 +64,33 @@ class EggPort(Struct, frozen=True):
     protocol: str = "tcp"
 
 
+class Privilege(Struct, frozen=True):
+    """Something of the machine itself that an egg asks for: an administrator must approve it (A07)."""
+
+    kind: Literal["bind", "device", "capability", "privileged", "host_network", "administrator_only"]
+    value: str = ""
+    """bind: `/host/path:/target[:ro]`; device: a path; capability: a name; else empty."""
+
+
+class Health(Struct, frozen=True):
+    """How to ask whether it is well."""
+
+    test: list[str]
+    """As engines take it: `CMD`, `CMD-SHELL` or `NONE` first."""
+    interval_seconds: float = 30
+    timeout_seconds: float = 30
+    retries: int = 3
+    start_seconds: float = 0
+
+
+class DefaultLimits(Struct, frozen=True):
+    """What a new container gets where nobody says otherwise; 0 = the panel's default."""
+
+    cpus: float = 0
+    memory_bytes: int = 0
+    pids: int = 0
+
+
 class EggDefinition(Struct, frozen=True):
     """An egg's content."""
 
@@ -82,7 +118,24 @@ class EggDefinition(Struct, frozen=True):
     """argv under the process runtime; empty = the startup line by `sh -c`."""
     ports: list[EggPort] = []
     data_target: str = "/home/container"
+    """Where its own folder is mounted; empty (image eggs only): it keeps nothing."""
     grace_seconds: float = 10
+    startup_mode: Literal["", "shell", "entrypoint"] = ""
+    """Who evaluates the startup line: a shell of ours, the image's own entrypoint (STARTUP raw), or whatever the image looks like."""
+    runs: Literal["startup", "image"] = "startup"
+    """`image`: from a Portainer template or a Compose service; it starts as its image does, with `entrypoint` and `command` in place of the
+    image's own where they are given, and its variables are its environment as they are spelt."""
+    entrypoint: list[str] = []
+    command: list[str] = []
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    tmpfs: list[str] = []
+    health: Health | None = None
+    limits: DefaultLimits = DefaultLimits()
+    privileges: list[Privilege] = []
+    notes: str = ""
+    """For people, plain text."""
 
     @property
     def default_image(self) -> str:
@@ -91,6 +144,11 @@ class EggDefinition(Struct, frozen=True):
     @property
     def default_startup(self) -> str:
         return self.startup_commands[0][1] if self.startup_commands else ""
+
+    @property
+    def hidden_names(self) -> frozenset[str]:
+        """Upper-case names of the variables that only those who manage eggs may see."""
+        return frozenset(v.env_variable.upper() for v in self.effective_variables() if not v.user_viewable)
 
     def variable(self, env_variable: str) -> Variable | None:
         """By its name in any case; of several with one name the last counts."""
@@ -114,4 +172,4 @@ class EggDefinition(Struct, frozen=True):
 
     def digest(self) -> str:
         """SHA-256 of the content: equal for equal eggs, whatever file they came from."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 
+from accounts.grant_models import RoleGrant, UserGrant
 from lormas.common.ids import new_id
 
 
@@ -44,6 +45,10 @@ class EggVersion(models.Model):
     definition = models.JSONField()
     digest = models.CharField(max_length=64)  # SHA-256 of the canonical definition: the same file again makes no new version
     warnings = models.JSONField(default=list, blank=True)
+    hidden = models.JSONField(default=list, blank=True)  # upper-case names of the variables that only those who manage eggs see
+    privileges = models.JSONField(default=list, blank=True)  # what it asks of the machine: [{kind, value}]
+    approved_at = models.DateTimeField(null=True, blank=True)  # an administrator let it have exactly these privileges
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
 
@@ -53,3 +58,26 @@ class EggVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.egg} v{self.number}"
+
+    @property
+    def needs_approval(self) -> bool:
+        """It asks for something of the machine, and nobody has allowed it yet."""
+        return bool(self.privileges) and self.approved_at is None
+
+
+class EggUserGrant(UserGrant):
+    """Rights of a person on one egg (`accounts.grants`)."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(UserGrant.Meta):
+        pass
+
+
+class EggRoleGrant(RoleGrant):
+    """Rights of a role on one egg."""
+
+    content_object = models.ForeignKey(Egg, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(RoleGrant.Meta):
+        pass

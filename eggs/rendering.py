@@ -7,13 +7,15 @@ as it is written. Nothing is evaluated here; a startup line is the shell's to ev
 from __future__ import annotations
 
 import re
+import shlex
+import zoneinfo
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 from agent.protocol.messages import StopSpec
 from eggs import rules
-from eggs.definition import ConfigFile, EggDefinition
+from eggs.definition import ConfigFile, EggDefinition, Privilege
 from lormas.common.errors import FieldError
 from lormas.common.images import is_reference
 
@@ -23,7 +25,8 @@ MEBIBYTE: Final = 1024 * 1024
 MAX_VALUE_BYTES: Final = 32 * 1024
 HIDDEN: Final = "[hidden]"
 SIGNALS: Final = {"C": "SIGINT", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM", "SIGABRT": "SIGABRT"}
-COMMAND_GRACE_SECONDS: Final = 30.0
+COMMAND_GRACE_SECONDS: Final = 600.0
+"""A server that saves its world may take its time, as in the panels eggs come from; who can't wait kills it."""
 _PLACEHOLDER: Final = re.compile(r"\{\{ ?([A-Za-z0-9_.-]{1,256}) ?\}\}")
 _SHELL_NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -35,6 +38,8 @@ _WORDS_OF_THE_SHELL: Final = frozenset(
         "umask", "unset", "alias", "read", "test", ".",
     )
 )  # fmt: skip
+_BASHISM: Final = re.compile(r"\[\[\s|<<<|<\(|&>|\bpipefail\b|(?:^|[;&|]\s*)(?:source|declare|shopt)\s|\$\'|=~|\$\{[A-Za-z_]\w*(?:,,|\^\^|//?|:\d)")
+"""Half of the eggs are written for bash: `[[ ]]`, here-strings, `source`, substitutions of patterns."""
 _DEFAULT_ADDRESS = {"server.build.default", "server.allocations.default"}
 
 
@@ -54,6 +59,12 @@ class Rendered:
     tty: bool
     process_command: list[str]
     config_files: list[ConfigFile]
+    startup_mode: Literal["auto", "shell", "entrypoint"] = "auto"
+    """`auto`: the node looks at the image; `command` and `entrypoint` here are what its name makes likely."""
+    shell_argv: list[str] = field(default_factory=list)
+    """All of what evaluates the startup line where the image does not; empty for image eggs."""
+    tmpfs: list[str] = field(default_factory=list)
+    privileges: list[Privilege] = field(default_factory=list)
     errors: list[FieldError] = field(default_factory=list)
 
 
@@ -84,6 +95,8 @@ def check_values(definition: EggDefinition, values: Mapping[str, Any], *, privil
             found.append(FieldError(path, "It must be a text.", "invalid"))
         elif "\x00" in value or len(value.encode(errors="replace")) > MAX_VALUE_BYTES:
             found.append(FieldError(path, f"At most {MAX_VALUE_BYTES} bytes, without U+0000.", "invalid"))
+        elif not privileged and not variable.user_viewable:
+            found.append(FieldError(path, "Only administrators set this variable.", "not_editable"))  # whatever the value: no oracle for a hidden one
         elif not privileged and not variable.user_editable and value != variable.default_value:
             found.append(FieldError(path, "Only administrators set this variable.", "not_editable"))
     named = {error.field for error in found}
@@ -133,36 +146,113 @@ def render(
     if not is_reference(chosen):
         errors.append(FieldError("image", "This is not an image reference.", "invalid"))
     commands = dict(definition.startup_commands)
-    if startup is not None and startup not in commands:
+    if startup is not None and definition.runs == "image":
+        errors.append(FieldError("startup", "This egg starts as its image does: there is nothing to choose.", "invalid_choice"))
+    elif startup is not None and startup not in commands:
         errors.append(FieldError("startup", f"The egg has: {', '.join(commands)}.", "invalid_choice"))
     line = commands.get(startup or "", definition.default_startup)
 
     known = effective_values(definition, values)
     env = {**known, **{name.upper(): value for name, value in known.items()}}
-    env |= {"TZ": timezone, "STARTUP": line, "SERVER_MEMORY": str(memory_bytes // MEBIBYTE), "SERVER_IP": server_ip}
+    env |= {
+        "TZ": _zone(known.get("SERVER_TIMEZONE", ""), timezone),
+        "STARTUP": line,
+        "SERVER_MEMORY": str(memory_bytes // MEBIBYTE),
+        "SERVER_IP": server_ip,
+    }
     env |= {"P_SERVER_UUID": container_id, "P_SERVER_LOCATION": "", "P_SERVER_ALLOCATION_LIMIT": "0"}
     if primary_port:
         env["SERVER_PORT"] = str(primary_port)
     scope = env
+    if definition.runs == "image":
+        return _as_image(definition, values=values, image=chosen, known=known, errors=errors, timezone=timezone)
 
-    raw = evaluates_startup(chosen)
+    raw = definition.startup_mode == "entrypoint" or (definition.startup_mode == "" and evaluates_startup(chosen))
     shell_line = to_shell(line, scope)
+    argv = shell_argv(shell_line)
     target = YOLK_TARGET if raw else definition.data_target
     return Rendered(
         image=chosen,
         env=env,
         startup=preview_line(definition, line, scope),
-        command=[] if raw else [shell_line],
-        entrypoint=None if raw else ["/bin/sh", "-c"],
+        command=[] if raw else argv[2:],
+        entrypoint=None if raw else argv[:2],
         stop=stop_spec(definition),
         data_target=target,
         working_dir=target,
         user="",
         tty=False,
-        process_command=list(definition.process_command) or ["sh", "-c", shell_line],
+        process_command=list(definition.process_command) or ["sh", *argv[1:]],
         config_files=[_config_file(file, scope) for file in definition.config_files],
+        startup_mode=definition.startup_mode or "auto",
+        shell_argv=argv,
+        privileges=list(definition.privileges),
         errors=errors,
     )
+
+
+def _as_image(
+    definition: EggDefinition, *, values: Mapping[str, Any], image: str, known: Mapping[str, str], errors: list[FieldError], timezone: str
+) -> Rendered:
+    """An egg that starts as its image does. A variable that is empty and that nobody gave is left to the image."""
+    given = {env.upper() for env in values}
+    env = {name: value for name, value in known.items() if value or name.upper() in given}
+    env.setdefault("TZ", timezone)
+    argv = [*definition.entrypoint, *definition.command]
+    return Rendered(
+        image=image,
+        env=env,
+        startup=" ".join(shlex.quote(_masked(word, definition, known)) for word in argv),
+        command=[_in_words(word, known) for word in definition.command],
+        entrypoint=[_in_words(word, known) for word in definition.entrypoint] or None,
+        stop=stop_spec(definition),
+        data_target=definition.data_target,
+        working_dir=definition.working_dir,
+        user=definition.user,
+        tty=definition.tty,
+        process_command=list(definition.process_command) or [_in_words(word, known) for word in argv],
+        config_files=[_config_file(file, known) for file in definition.config_files],
+        startup_mode="entrypoint",
+        tmpfs=list(definition.tmpfs),
+        privileges=list(definition.privileges),
+        errors=errors,
+    )
+
+
+def _in_words(word: str, known: Mapping[str, str]) -> str:
+    """`{{NAME}}` in an argument: no shell takes part, the value is put in its place."""
+    return _PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), word)
+
+
+def _masked(word: str, definition: EggDefinition, known: Mapping[str, str]) -> str:
+    hidden = definition.hidden_names
+    return _PLACEHOLDER.sub(lambda match: HIDDEN if match[1].upper() in hidden else known.get(match[1], match[0]), word)
+
+
+def shell_argv(line: str) -> list[str]:
+    """argv that evaluates a line: by `sh`, or where the line is written for bash, by bash if the image has it."""
+    if not _BASHISM.search(line):
+        return ["/bin/sh", "-c", line]
+    return ["/bin/sh", "-c", 'command -v bash >/dev/null 2>&1 && exec bash -c "$0"; exec sh -c "$0"', line]
+
+
+def _zone(wanted: str, otherwise: str) -> str:
+    """The time zone that the variable SERVER_TIMEZONE names, if there is such a one."""
+    try:
+        return zoneinfo.ZoneInfo(wanted).key if wanted else otherwise
+    except (OSError, ValueError):
+        return otherwise
+
+
+def masked(definition: EggDefinition, rendered: Rendered) -> Rendered:
+    """The same, for somebody who must not see hidden values: in the environment, in arguments and in files they are `[hidden]` (I01)."""
+    hidden = definition.hidden_names
+    if not hidden:
+        return rendered
+    secret = {value for name, value in rendered.env.items() if name.upper() in hidden and len(value) > 1}
+    words = [HIDDEN if any(value in word for value in secret) else word for word in rendered.command]
+    env = {name: HIDDEN if name.upper() in hidden else value for name, value in rendered.env.items()}
+    return replace(rendered, env=env, command=words, config_files=[], process_command=[], entrypoint=None)
 
 
 def _resolve(name: str, scope: Mapping[str, str]) -> str | None:
@@ -179,6 +269,8 @@ def _resolve(name: str, scope: Mapping[str, str]) -> str | None:
             return wanted if wanted in scope else None
     if name in ("server.build.memory", "server.build.memory_limit"):
         return "SERVER_MEMORY"
+    if name in ("server.uuid", "server.id"):
+        return "P_SERVER_UUID"
     return None
 
 
@@ -201,8 +293,7 @@ def with_exec(line: str) -> str:
 
 def preview_line(definition: EggDefinition, line: str, scope: Mapping[str, str]) -> str:
     """The line for people: values filled in, those of hidden variables masked."""
-    hidden = {variable.env_variable for variable in definition.effective_variables() if not variable.user_viewable}
-    hidden |= {name.upper() for name in hidden}
+    hidden = {variable.env_variable for variable in definition.effective_variables() if not variable.user_viewable} | definition.hidden_names
 
     def value(match: re.Match[str]) -> str:
         name = _resolve(match[1], scope)

@@ -1,7 +1,8 @@
 """The rules that variables keep: Laravel's validation grammar, as far as eggs use it. Pure.
 
-An empty value passes every rule but `required` and `present`. `min`, `max`, `between`, `size` and `gt` compare numbers where `numeric` or
-`integer` stands beside them, else lengths.
+Values are texts, as forms and environments have them. What is empty or blank passes every rule but `required` and `filled`; `present` is kept
+by any value that is there at all. `min`, `max`, `between`, `size`, `gt` and their kin compare numbers where `numeric` or `integer` stands beside
+them, else lengths in characters.
 """
 
 from __future__ import annotations
@@ -26,9 +27,24 @@ _KNOWN: Final = frozenset(
     )
 )  # fmt: skip
 _BRACKETS: Final = {"(": ")", "{": "}", "[": "]", "<": ">"}
-_FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE, "u": regex.UNICODE}
-_NUMBER: Final = regex.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\Z", regex.ASCII)
-_INTEGER: Final = regex.compile(r"[+-]?\d{1,40}\Z", regex.ASCII)
+_FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE}
+_MODIFIERS: Final = frozenset("imsxuADUSXJ\n\r ")
+_BLANK: Final = " \t\n\r\0\x0b"
+"""What PHP's trim takes away."""
+_NUMBER: Final = regex.compile(r"[ \t\n\r\v\f]*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?[ \t\n\r\v\f]*\Z", regex.ASCII)
+_INTEGER: Final = regex.compile(r"[+-]?(?:0|[1-9]\d{0,18})\Z", regex.ASCII)
+_LETTERS: Final = {
+    "alpha": (regex.compile(r"[\p{L}\p{M}]+\Z"), regex.compile(r"[a-zA-Z]+\Z")),
+    "alpha_num": (regex.compile(r"[\p{L}\p{M}\p{N}]+\Z"), regex.compile(r"[a-zA-Z0-9]+\Z")),
+    "alpha_dash": (regex.compile(r"[\p{L}\p{M}\p{N}_-]+\Z"), regex.compile(r"[a-zA-Z0-9_-]+\Z")),
+}
+"""(any alphabet, with the argument `ascii`)"""
+_LETTERS_SAY: Final = {
+    "alpha": "Only letters are allowed.",
+    "alpha_num": "Only letters and digits are allowed.",
+    "alpha_dash": "Only letters, digits, dashes and underscores are allowed.",
+}
+_HOST: Final = regex.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\p{L}\p{N}](?:[\p{L}\p{N}_.-]{0,251}[\p{L}\p{N}])?)\.?\Z")
 _EMAIL: Final = regex.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\Z")
 
 
@@ -61,7 +77,7 @@ def split(text: str) -> list[str]:
             rest = head[end:].removeprefix("|")
             continue
         item, _, rest = rest.partition("|")
-        found.append(item.strip(" \t\r\n") if not item.lower().startswith("in:") else item)
+        found.append(item.lstrip(" \t\r\n") if ":" in item else item.strip(" \t\r\n"))  # blanks of a list's last item count
     return [item for item in found if item.strip()]
 
 
@@ -72,7 +88,7 @@ def _end_of_regex(text: str) -> int:
     position = text.rfind(closing) if closing and not closing.isalnum() else -1
     while position > start:
         tail = position + 1
-        while tail < len(text) and text[tail] in "imsxuADU":
+        while tail < len(text) and text[tail] in "imsxuADUSXJ":
             tail += 1
         if tail == len(text) or text[tail] == "|":
             return tail
@@ -101,25 +117,70 @@ def parse(text: str) -> Rule:
 @lru_cache(maxsize=512)
 def _compiled(delimited: str) -> Any:
     """A PHP pattern with its delimiters; None if it has none or can't be read."""
-    if len(delimited) < 2 or len(delimited) > 2000 or delimited[0].isalnum() or delimited[0] in "\\ ":
+    delimited = delimited.lstrip(_BLANK)
+    if len(delimited) < 2 or len(delimited) > 2000 or delimited[0].isalnum() or delimited[0] == "\\" or not delimited[0].isascii():
         return None
     end = delimited.rfind(_BRACKETS.get(delimited[0], delimited[0]))
-    if end <= 0 or not set(delimited[end + 1 :]) <= set("imsxuADU"):
+    modifiers = delimited[end + 1 :]
+    if end <= 0 or not set(modifiers) <= _MODIFIERS:
         return None
-    flags = 0
-    for letter in delimited[end + 1 :]:
+    flags = regex.UNICODE if "u" in modifiers else regex.ASCII
+    for letter in modifiers:
         flags |= _FLAGS.get(letter, 0)
+    body = _as_python(delimited[1:end], dollar_end_only="D" in modifiers and "m" not in modifiers)
     try:
-        return regex.compile(delimited[1:end], flags)
-    except (regex.error, OverflowError, RecursionError):
+        return regex.compile(rf"\A(?:{body})" if "A" in modifiers else body, flags)
+    except (regex.error, OverflowError, RecursionError, ValueError):
         return None
+
+
+_ESCAPES: Final = {"z": r"\Z", "Z": r"(?=\n?\Z)", "h": r"[ \t\u00a0]", "H": r"[^ \t\u00a0]", "e": r"\x1b"}
+
+
+def _as_python(pattern: str, *, dollar_end_only: bool) -> str:
+    """PCRE's spelling of what `regex` spells differently. Inside of a class only `\\h` and `\\e` differ."""
+    made: list[str] = []
+    index, in_class = 0, False
+    while index < len(pattern):
+        letter = pattern[index]
+        if letter == "\\" and index + 1 < len(pattern):
+            following = pattern[index + 1]
+            if following == "x" and pattern[index + 2 : index + 3] == "{":
+                close = pattern.find("}", index)
+                digits = pattern[index + 3 : close] if close > 0 else ""
+                if 0 < len(digits) <= 6 and all(c in "0123456789abcdefABCDEF" for c in digits):
+                    made.append(rf"\U{int(digits, 16):08x}")
+                    index = close + 1
+                    continue
+            if in_class:
+                made.append({"h": r" \t\u00a0", "e": r"\x1b"}.get(following, letter + following))
+            else:
+                made.append(_ESCAPES.get(following, letter + following))
+            index += 2
+            continue
+        if in_class:
+            in_class = letter != "]"
+            made.append(r"\[" if letter == "[" and pattern[index + 1 : index + 2] != ":" else letter)
+        elif letter == "[":
+            in_class = True
+            made.append(letter)
+            for lead in ("^", "]"):  # a bracket that comes first is a letter
+                if pattern[index + 1 : index + 2] == lead:
+                    made.append(lead if lead == "^" else r"\]")
+                    index += 1
+        elif letter == "$" and dollar_end_only:
+            made.append(r"\Z")
+        else:
+            made.append(letter)
+        index += 1
+    return "".join(made)
 
 
 def broken(rules: list[str], value: str) -> list[Broken]:
     """The rules that `value` breaks; empty if it keeps all."""
     parsed = [rule for rule in map(parse, rules) if rule.kind == "known"]
     names = {rule.name for rule in parsed}
-    if value == "":
+    if not value.strip(_BLANK):
         return [Broken("required", "A value is needed.")] if names & {"required", "filled"} else []
     numeric = bool(names & {"numeric", "integer"})
     found = []
@@ -144,9 +205,9 @@ def _breaks(rule: Rule, value: str, numeric: bool) -> str:
     name, args = rule.name, rule.args
     if name == "numeric" and not _NUMBER.match(value):
         return "It must be a number."
-    if name == "integer" and not _INTEGER.match(value):
+    if name == "integer" and not is_integer(value):
         return "It must be a whole number."
-    if name == "boolean" and value not in ("0", "1", "true", "false"):
+    if name == "boolean" and value not in ("0", "1"):  # a text "true" is none to Laravel
         return "It must be 0 or 1."
     if name == "in" and value not in args:
         return f"It must be one of: {', '.join(args)}."
@@ -156,19 +217,26 @@ def _breaks(rule: Rule, value: str, numeric: bool) -> str:
         return _compare(name, args, value, numeric)
     if name in ("digits", "digits_between"):
         return _digits(name, args, value)
-    if name == "alpha" and not value.isalpha():
-        return "Only letters are allowed."
-    if name == "alpha_num" and not value.isalnum():
-        return "Only letters and digits are allowed."
-    if name == "alpha_dash" and not all(c.isalnum() or c in "-_" for c in value):
-        return "Only letters, digits, dashes and underscores are allowed."
+    if name in _LETTERS:
+        return "" if _LETTERS[name]["ascii" in args].match(value) else _LETTERS_SAY[name]
     if name in ("regex", "not_regex"):
         return _pattern(name, args[0], value)
     if name == "starts_with" and not value.startswith(args):
         return f"It must begin with one of: {', '.join(args)}."
     if name == "ends_with" and not value.endswith(args):
         return f"It must end with one of: {', '.join(args)}."
-    return _kind(name, value)
+    return _kind(name, args, value)
+
+
+def is_number(value: str) -> bool:
+    """As PHP's is_numeric."""
+    return _NUMBER.match(value) is not None
+
+
+def is_integer(value: str) -> bool:
+    """As PHP's filter_var: no leading zeros, within 64 bits, blanks around it don't count."""
+    text = value.strip(_BLANK)
+    return _INTEGER.match(text) is not None and -(2**63) <= int(text) <= 2**63 - 1
 
 
 _COMPARE: Final = frozenset({"min", "max", "between", "size", "gt", "gte", "lt", "lte"})
@@ -195,7 +263,7 @@ def _digits(name: str, args: tuple[str, ...], value: str) -> str:
     limits = [int(arg) for arg in args if arg.isascii() and arg.isdigit()]
     if not limits:
         return ""
-    low, high = limits[0], limits[-1]
+    low, high = limits[0], limits[0] if name == "digits" else limits[-1]
     good = value.isascii() and value.isdigit() and low <= len(value) <= high
     return "" if good else f"It must be {low} digits." if low == high else f"It must be {low} to {high} digits."
 
@@ -209,19 +277,27 @@ def _pattern(name: str, delimited: str, value: str) -> str:
     return "" if matches == (name == "regex") else "It does not have the form that is asked for."
 
 
-def _kind(name: str, value: str) -> str:
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        host = parts.netloc.rpartition("@")[2]
+        if not host.endswith("]"):
+            host = host.rpartition(":")[0] if parts.port is not None or host.endswith(":") else host
+    except ValueError:
+        return False
+    scheme = value.partition(":")[0]
+    named = scheme.lower() in schemes if schemes else scheme[:1].isalpha() and scheme.isascii()
+    return named and "://" in value and _HOST.match(host) is not None and not any(c.isspace() for c in value)
+
+
+def _kind(name: str, args: tuple[str, ...], value: str) -> str:
     if name == "url":
-        try:
-            parts = urlsplit(value)
-            good = bool(parts.scheme.isalpha() and parts.netloc and not any(c.isspace() for c in value))
-        except ValueError:
-            good = False
-        return "" if good else "It must be an address such as https://example.org."
+        return "" if _is_address(value, args) else "It must be an address such as https://example.org."
     if name == "email" and not _EMAIL.match(value):
         return "It must be an e-mail address."
     if name in ("ip", "ipv4", "ipv6"):
         try:
-            version: int = ipaddress.ip_address(value).version
+            version: int = 0 if "%" in value else ipaddress.ip_address(value).version
         except ValueError:
             version = 0
         wanted = {"ip": (4, 6), "ipv4": (4,), "ipv6": (6,)}[name]

@@ -14,4 +14,11 @@ urlpatterns = [
     path("eggs/import/", views.import_page),
     path("eggs/<uuid:egg_id>", views.detail, name="detail"),
     path("eggs/<uuid:egg_id>/", views.detail),
+    path("eggs/<uuid:egg_id>/icon", views.icon, name="icon"),
+    path("eggs/<uuid:egg_id>/diff", views.diff, name="diff"),
+    path("eggs/<uuid:egg_id>/preview", views.preview, name="preview"),
+    path("eggs/<uuid:egg_id>/labels", views.change, name="labels"),
+    path("eggs/<uuid:egg_id>/delete", views.delete, name="delete"),
+    path("eggs/<uuid:egg_id>/versions/<int:number>/use", views.use, name="use"),
+    path("eggs/<uuid:egg_id>/versions/<int:number>/approve", views.approve, name="approve"),
 ]

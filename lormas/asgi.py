@@ -29,6 +29,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     path = scope["path"].rstrip("/")
     if path == "/api/ws/nodes":
         await gateway.application(scope, receive, send)
+    elif path.startswith("/api/ws/nodes/streams/"):
+        await gateway.bulk_application(scope, receive, send)
     elif path == "/ws":
         await client(scope, receive, send)
     else:

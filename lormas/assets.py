@@ -7,6 +7,7 @@ so that `make` can call it before anything is configured.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -66,13 +67,22 @@ def _steps() -> list[list[str]]:
 
 
 def build(*, force: bool = False) -> bool:
-    """Build unless fresh; returns whether it built.
+    """Build unless fresh; returns whether it built. Of several at a time one builds and the others wait.
 
     Raises:
         AssetsError: no tool, or the tool failed; the text says what to do.
     """
     if not force and is_fresh():
         return False
+    DIST.parent.mkdir(parents=True, exist_ok=True)
+    with (DIST.parent / ".build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not force and is_fresh():
+            return False
+        return _build()
+
+
+def _build() -> bool:
     environment = {"DENO_TLS_CA_STORE": "system,mozilla", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", **os.environ}
     shutil.rmtree(DIST, ignore_errors=True)
     for step in _steps():

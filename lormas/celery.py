@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
+
+from lormas.wiring import JOBS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
 
 app = Celery("lormas")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.conf.beat_schedule = {
-    "containers: restarts, stuck states, trash, old stats": {"task": "containers.tasks.tidy", "schedule": 60.0, "options": {"expires": 55}},
-    "reservations: ends, starts, cleaning, queue, checks": {"task": "reservations.tasks.tidy", "schedule": 60.0, "options": {"expires": 55}},
-    "reservations: old rows, keys of secrets": {"task": "reservations.tasks.daily", "schedule": 86400.0, "options": {"expires": 3600}},
-    "audit: stored answers of idempotent requests": {"task": "audit.tasks.forget_expired", "schedule": 3600.0, "options": {"expires": 3000}},
-}
+
+
+def _schedule() -> dict[str, dict[str, Any]]:
+    """Beat only knocks: `nodes.jobs` decides under a lease whether a job runs."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, job in JOBS.items():
+        at, every = str(job.get("at", "")), int(job["every_seconds"])
+        when: Any = crontab(hour=at[:2].lstrip("0") or "0", minute=at[3:].lstrip("0") or "0") if at else float(every)
+        found[f"job: {name}"] = {"task": "nodes.tasks.run_job", "args": (name,), "schedule": when, "options": {"expires": min(every, 3600) - 5}}
+    return found
+
+
+app.conf.beat_schedule = _schedule()

@@ -118,6 +118,19 @@ def email(value: str) -> str:
     return value.strip().lower()
 
 
+def rate(value: str) -> tuple[int, int]:
+    """How many in how many seconds: `100/15m`, `20/900`, `5/h`."""
+    count, slash, window = value.strip().lower().partition("/")
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(window[-1:], 0)
+    digits = window[:-1] if factor else window
+    if not (slash and count.isdigit() and (digits.isdigit() or (factor and not digits))):
+        raise EnvError("must be a count and a time such as 100/15m or 20/900")
+    seconds = int(digits or 1) * (factor or 1)
+    if not (1 <= int(count) <= 1_000_000 and 1 <= seconds <= 2_592_000):
+        raise EnvError("must be 1 to 1000000 in 1 second to 30 days, such as 100/15m")
+    return int(count), seconds
+
+
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 
 VARIABLES: tuple[Variable, ...] = (
@@ -129,6 +142,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DB_PATH", path, None, "Path of the SQLite file, where DATABASE_URL is unset."),
     Variable("REDIS_URL", url("redis", "rediss", "unix"), None, "Redis or Valkey; unset: an embedded server.", secret=True),
     Variable("SECRET_KEY", text, None, "Signs sessions and tokens; unset: made and kept in LORMAS_DATA.", ("BETTER_AUTH_SECRET",), secret=True),
+    Variable(
+        "SECRET_KEY_FALLBACKS",
+        words,
+        [],
+        "Former SECRET_KEYs, newest first: what they encrypted stays readable, agents and browser sessions stay signed in.",
+        secret=True,
+    ),
     Variable("FIELD_KEYS", words, [], "Keys for encrypted columns, newest first; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_SECRET", text, None, "Key for people's tokens; unset: derived from SECRET_KEY.", secret=True),
     Variable("JWT_ACCESS_SECONDS", integer(60, 86400), 900, "How long an access token lives."),
@@ -143,12 +163,37 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SUPERUSER_PASSWORD", text, None, "Unset: a random one, shown once.", ("ADMIN_DEFAULT_PASSWORD",), secret=True),
     Variable("SIGNUP_ENABLED", boolean, True, "May people make accounts for themselves?"),
     Variable("SIGNUP_ROLE", text, "member", "Role of those who sign up."),
+    Variable(
+        "EMAIL_VERIFICATION",
+        choice("auto", "off", "required"),
+        "auto",
+        "Must people who sign up prove their address? auto: where mail goes out by SMTP.",
+    ),
+    Variable(
+        "SECOND_FACTOR", choice("none", "administrators", "everyone"), "none", "Who must have a second factor (TOTP or passkey) to do anything."
+    ),
+    Variable("CONFIRM_SECONDS", integer(60, 86_400), 900, "How long after showing the password or a second factor credentials may be changed."),
+    Variable("GITHUB_URL", url("http", "https"), None, "A GitHub Enterprise server; unset: github.com."),
     Variable("GITHUB_CLIENT_ID", text, None, "GitHub sign-in."),
     Variable("GITHUB_CLIENT_SECRET", text, None, "GitHub sign-in.", secret=True),
     Variable("DISCORD_CLIENT_ID", text, None, "Discord sign-in."),
     Variable("DISCORD_CLIENT_SECRET", text, None, "Discord sign-in.", secret=True),
-    Variable("EMAIL_URL", text, "console://", "console:// or smtp://user:password@host:port.", secret=True),
+    Variable(
+        "EMAIL_URL",
+        text,
+        "console://",
+        "console://, or smtp://user:password@host:port; smtp+tls:// for STARTTLS, smtps:// for TLS from the start.",
+        secret=True,
+    ),
     Variable("EMAIL_FROM", text, "Lormas <noreply@lormas.local>", "Sender of the panel's mail."),
+    Variable("RATE_LIMIT_ANONYMOUS", rate, (100, 900), "API requests of an address that is not signed in."),
+    Variable("RATE_LIMIT_PERSON", rate, (6000, 60), "API requests of a signed-in person."),
+    Variable("RATE_LIMIT_SIGN_IN_ACCOUNT", rate, (20, 900), "Wrong passwords or codes for one account, from wherever."),
+    Variable("RATE_LIMIT_SIGN_IN_ADDRESS", rate, (60, 900), "Wrong passwords or codes from one address, for whatever account."),
+    Variable("RATE_LIMIT_SIGN_UP", rate, (20, 3600), "New accounts from one address."),
+    Variable("RATE_LIMIT_MAIL_ADDRESS", rate, (20, 3600), "Mails (reset, confirmation) asked for from one address."),
+    Variable("RATE_LIMIT_MAIL_ACCOUNT", rate, (5, 3600), "Mails asked for to one mailbox."),
+    Variable("RATE_LIMIT_API_KEY", rate, (60, 900), "Wrong API keys from one address."),
     Variable("DOCKER_HOST", text, None, "Engine of the local agent; unset: the default socket.", ("DOCKER_SOCKET_PATH",)),
     Variable("LORMAS_AGENT", boolean, True, "Start a local agent beside the panel."),
     Variable("LORMAS_AGENT_RUNTIME", choice("auto", "docker", "process"), "auto", "Runtime of the local agent; auto: docker if it answers."),
@@ -162,7 +207,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
+    Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
+    Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
     Variable(
         "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."
     ),

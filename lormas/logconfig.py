@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -12,12 +13,22 @@ TRACE = 5
 LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "access", "refresh", "private_key", "api_key", "cookie"})
 
+MAILED_LINK = re.compile(r"""(/(?:verify|password/reset|settings/email|invite|invites|invitations|join)/)[^/\s?"'<>]{20,}""")
+
 
 def mask_secrets(_logger: Any, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Values under telling names never reach a log."""
     for key in event:
         if key.lower() in SECRET_KEYS:
             event[key] = "***"
+    return event
+
+
+def mask_links(_logger: Any, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Paths of mailed links open an account to whoever has them: their last part never reaches a log."""
+    for key, value in event.items():
+        if isinstance(value, str) and "/" in value:
+            event[key] = MAILED_LINK.sub(r"\1***", value)
     return event
 
 
@@ -30,6 +41,7 @@ def structlog_config(*, level: str, style: str) -> dict[str, Any]:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         mask_secrets,
+        mask_links,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         structlog.processors.UnicodeDecoder(),

@@ -37,9 +37,11 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if "://" in PUBLIC_URL else []
 # ---- secrets: one root key; each use has its own derived key, so that no token of one kind passes as another
 SECRET_KEY: str = env["SECRET_KEY"] or load_or_make_secret(DATA_DIR / "secret_key")
 JWT_USER_KEY: str = env["JWT_SECRET"] or derive_key(SECRET_KEY, "jwt-user")
+SECRET_KEY_FALLBACKS: list[str] = env["SECRET_KEY_FALLBACKS"]
 JWT_AGENT_KEY: str = derive_key(SECRET_KEY, "jwt-agent")
+JWT_AGENT_FALLBACK_KEYS: list[str] = [derive_key(key, "jwt-agent") for key in SECRET_KEY_FALLBACKS]
 JWT_TICKET_KEY: str = derive_key(SECRET_KEY, "jwt-ticket")
-FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(SECRET_KEY, "fields")]
+FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(key, "fields") for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
 JWT_ACCESS_SECONDS: int = env["JWT_ACCESS_SECONDS"]
 JWT_REFRESH_SECONDS: int = env["JWT_REFRESH_SECONDS"]
 
@@ -93,7 +95,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "accounts.middleware.PasswordChangeMiddleware",
+    "accounts.middleware.StandingMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "audit.middleware.DenialMiddleware",
     "lormas.common.pages.ProblemPages",
@@ -200,7 +202,7 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "accounts.backends.EmailOrUsernameBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
-    "guardian.backends.ObjectPermissionBackend",
+    "accounts.backends.GrantBackend",
 ]
 ANONYMOUS_USER_NAME = None
 GUARDIAN_MONKEY_PATCH_USER = False
@@ -220,10 +222,28 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login"
 ACCOUNT_LOGIN_METHODS = {"email", "username"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "username", "password1*"]
-ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts.addresses does it
 ACCOUNT_USER_MODEL_USERNAME_FIELD = "username"
+ACCOUNT_RATE_LIMITS = False  # accounts.limits counts, in one place for pages and API
+SOCIALACCOUNT_ADAPTER = "accounts.social.adapters.SocialAdapter"
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5
 SOCIAL_PROVIDERS = {name: bool(env[f"{name.upper()}_CLIENT_ID"] and env[f"{name.upper()}_CLIENT_SECRET"]) for name in ("github", "discord")}
+SOCIAL_ORIGINS = {"github": env["GITHUB_URL"] or "https://github.com", "discord": "https://discord.com"}
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {
+    name: {
+        "APPS": [{"client_id": env[f"{name.upper()}_CLIENT_ID"], "secret": env[f"{name.upper()}_CLIENT_SECRET"]}] if configured else [],
+        "OAUTH_PKCE_ENABLED": True,
+        **({"GITHUB_URL": env["GITHUB_URL"]} if name == "github" and env["GITHUB_URL"] else {}),
+    }
+    for name, configured in SOCIAL_PROVIDERS.items()
+}
+MFA_ADAPTER = "accounts.adapters.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_RECOVERY_CODE_DIGITS = 10
+SECOND_FACTOR: str = env["SECOND_FACTOR"]
+CONFIRM_SECONDS: int = env["CONFIRM_SECONDS"]
 SIGNUP_ENABLED: bool = env["SIGNUP_ENABLED"]
 SIGNUP_ROLE: str = env["SIGNUP_ROLE"]
 SUPERUSER_EMAIL: str = env["SUPERUSER_EMAIL"] or "admin@lormas.local"
@@ -233,16 +253,24 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_NAME = "__Host-lormas" if SECURE else "lormas_session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = JWT_REFRESH_SECONDS
 CSRF_COOKIE_NAME = "__Host-lormas-csrf" if SECURE else "lormas_csrf"
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_SSL_REDIRECT = False  # the proxy that ends TLS redirects
-SILENCED_SYSTEM_CHECKS = ["security.W008"]  # it asks for the redirect above
+SILENCED_SYSTEM_CHECKS = ["security.W008", "guardian.W001"]  # they ask for the redirect above; for guardian's backend, which knows no end of a grant
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 TRUSTED_PROXIES: list[str] = env["TRUSTED_PROXIES"]
 CORS_ALLOWED_ORIGINS: list[str] = env["CORS_ORIGINS"]
 CORS_URLS_REGEX = r"^/api/.*$"
+CORS_ALLOW_CREDENTIALS = False  # other origins call with a token; our cookie is not theirs to send
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "range", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "content-disposition", "etag", "location", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id",
+]  # fmt: skip
+CORS_PREFLIGHT_MAX_AGE = 600
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -256,7 +284,8 @@ CONTENT_SECURITY_POLICY = {
         "connect-src": [SELF],
         "object-src": ["'none'"],
         "base-uri": ["'none'"],
-        "form-action": [SELF],
+        # browsers hold redirects of a form to this, too: the sign-in buttons of providers
+        "form-action": [SELF, *(origin for name, origin in SOCIAL_ORIGINS.items() if SOCIAL_PROVIDERS[name])],
         "frame-ancestors": ["'none'"],
     }
 }
@@ -281,14 +310,16 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 RATE_LIMIT_PREFIX = "lormas:rate"
-RATE_LIMITS = {
+RATE_LIMITS: dict[str, tuple[int, int]] = {
     # name: (how many, in how many seconds)
-    "anonymous": (100, 900),
-    "person": (6000, 60),
-    "sign_in_account": (20, 900),
-    "sign_in_address": (60, 900),
-    "sign_up_address": (20, 3600),
-    "api_key_address": (60, 900),  # wrong ones only
+    "anonymous": env["RATE_LIMIT_ANONYMOUS"],
+    "person": env["RATE_LIMIT_PERSON"],
+    "sign_in_account": env["RATE_LIMIT_SIGN_IN_ACCOUNT"],
+    "sign_in_address": env["RATE_LIMIT_SIGN_IN_ADDRESS"],
+    "sign_up_address": env["RATE_LIMIT_SIGN_UP"],
+    "mail_address": env["RATE_LIMIT_MAIL_ADDRESS"],
+    "mail_account": env["RATE_LIMIT_MAIL_ACCOUNT"],
+    "api_key_address": env["RATE_LIMIT_API_KEY"],  # wrong ones only
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lormas",
@@ -313,6 +344,7 @@ CONTAINER_MEMORY_LIMIT: int = env["CONTAINER_MEMORY_LIMIT"]
 TRASH_SECONDS: int = env["TRASH_SECONDS"]
 NODE_NOT_READY_SECONDS: float = env["NODE_NOT_READY_SECONDS"]
 NODE_INACTIVE_SECONDS: float = env["NODE_INACTIVE_SECONDS"]
+ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
 PORT_RANGE: str = env["PORT_RANGE"]
 NODE_HEARTBEAT_SECONDS = 10.0
 NODE_STATS_SECONDS = 5.0
@@ -324,6 +356,7 @@ RESERVATION_REMINDER_MINUTES: int = env["RESERVATION_REMINDER_MINUTES"]
 RESERVATION_HANDS: str = env["RESERVATION_HANDS"]
 MACHINE_CHECK_SECONDS: int = env["MACHINE_CHECK_SECONDS"]
 DEMO: bool = env["LORMAS_DEMO"]
+AUDIT_RETENTION_DAYS: int = env["AUDIT_RETENTION_DAYS"]
 METRICS_TOKEN: str | None = env["METRICS_TOKEN"]
 
 # ---- files, words, mail, logs
@@ -346,11 +379,14 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env["EMAIL_FROM"]
 _mail = urlsplit(env["EMAIL_URL"])
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend" if _mail.scheme.startswith("smtp") else "django.core.mail.backends.console.EmailBackend"
 EMAIL_HOST = _mail.hostname or "localhost"
-EMAIL_PORT = _mail.port or 25
+EMAIL_PORT = _mail.port or {"smtp+tls": 587, "smtps": 465}.get(_mail.scheme, 25)
 EMAIL_HOST_USER = unquote(_mail.username or "")
 EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
 EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
+EMAIL_USE_SSL = _mail.scheme == "smtps"
 EMAIL_TIMEOUT = 10
+EMAIL_VERIFICATION: bool = env["EMAIL_VERIFICATION"] == "required" or (env["EMAIL_VERIFICATION"] == "auto" and _mail.scheme.startswith("smtp"))
+PASSWORD_RESET_TIMEOUT = 3600
 
 LOG_LEVEL: str = env["LOG_LEVEL"]
 LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from lormas import errors, health
 from lormas.common.api.docs import DocsView, RootView, SchemaView
@@ -41,10 +42,14 @@ urlpatterns = [
     path("api/", include((api, "api"), namespace="api")),
     re_path(r"^api/(?P<rest>.*)$", errors.unknown_api),
     path("agent/<str:name>", agent_wheel, name="agent-wheel"),
+    path("admin/login/", RedirectView.as_view(pattern_name="accounts:login", query_string=True)),  # one door, with its limits and second factor
     path("admin/", admin.site.urls),
+    path("", include("accounts.social.urls")),
     path("", include("lormas.console.urls")),
     path("", include("nodes.operation_urls")),
+    path("", include("accounts.journal_urls")),
     *(path("", include(f"{room}.urls")) for room in ROOMS if find_spec(f"{room}.urls")),
+    path("", include("accounts.grant_urls")),  # last: a room may have a page of its own there
 ]
 
 handler400 = "lormas.errors.bad_request"

@@ -11,6 +11,7 @@ FACTS: dict[str, str] = {
 
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
+    "container.install": "containers.inbox.on_settled",
     "container.start": "containers.inbox.on_settled",
     "container.stop": "containers.inbox.on_settled",
     "container.restart": "containers.inbox.on_settled",
@@ -18,6 +19,9 @@ SETTLED: dict[str, str] = {
     "container.pause": "containers.inbox.on_settled",
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
+    "node.image_pull": "nodes.stock.on_settled",
+    "node.prune": "nodes.stock.on_settled",
+    "node.upgrade": "nodes.upgrades.on_settled",
 }
 """Command kind -> handler(command: nodes.models.Command), inside the transaction that settles it."""
 
@@ -33,8 +37,83 @@ NODE_HELLO: tuple[str, ...] = ("containers.inbox.on_hello",)
 NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 """handler(node_id: UUID, container_ids: set[str]) -> dict[str, int]: those of them that live on another node, with their placement epoch (D04)."""
 
+NODE_KNOWN: tuple[str, ...] = ("containers.inbox.known",)
+"""handler(container_ids: set[str]) -> set[str]: those that a row knows, on whatever node; the others that a node reports are orphans."""
+
+NODE_TAKEN: tuple[str, ...] = ("containers.whereabouts.taken_for",)
+"""handler(demand: nodes.placement.Demand) -> (host ports held by node, labels by node): what containers hold of what a demand asks for. One only."""
+
+NODE_HOLDINGS: tuple[str, ...] = ("containers.services.moving.holdings",)
+"""handler(node: nodes.models.Node) -> list[nodes.drains.Holding]: what runs or is to run there, and what a drain would do with it."""
+
+NODE_EVICT: tuple[str, ...] = ("containers.services.moving.evict",)
+"""handler(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> nodes.drains.Step; may be called again and again. One only."""
+
+NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
+"""handler(node: Node, container_ids: list[UUID]) -> int: start what a drain had stopped there."""
+
+GRANTS: dict[str, str] = {
+    "container": "containers.access.grant_kind",
+    "node": "nodes.access.node_kind",
+    "cluster": "nodes.access.cluster_kind",
+    "egg": "eggs.access.grant_kind",
+}
+"""Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
+
 SINKS: dict[str, str] = {}
 """Journal action -> handler(entry)."""
 
 MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container"}
 """What a machine of the pool may be made of -> get(user, id), which raises NotFound: rooms on one floor don't see each other."""
+
+JOBS: dict[str, dict[str, str | int]] = {
+    "containers.tidy": {
+        "title": "Restarts, stuck states, trash, old stats",
+        "run": "containers.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 300,
+    },
+    "nodes.sync": {"title": "Ask all agents for a full listing", "run": "nodes.reconcile.sync", "every_seconds": 300},
+    "nodes.health": {"title": "Look at the health of all nodes", "run": "nodes.reconcile.look", "every_seconds": 120},
+    "nodes.orphans": {"title": "Report and remove containers that nobody knows", "run": "nodes.orphans.sweep", "every_seconds": 3600},
+    "nodes.evict": {"title": "Enforce NoExecute taints", "run": "nodes.drains.evict_tainted", "every_seconds": 60},
+    "nodes.maintenance": {"title": "Begin and end maintenance windows", "run": "nodes.windows.advance", "every_seconds": 60},
+    "nodes.rotation": {
+        "title": "Have agents rotate and tidy what they keep",
+        "run": "nodes.reconcile.rotation",
+        "every_seconds": 86400,
+        "at": "01:00",
+    },
+    "nodes.cleanup": {
+        "title": "Forget old events, runs, commands and operations",
+        "run": "nodes.reconcile.cleanup",
+        "every_seconds": 86400,
+        "at": "02:00",
+    },
+    "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
+    "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},
+    "accounts.sweep_grants": {"title": "Rights on objects that have ended", "run": "accounts.tasks.sweep_grants", "every_seconds": 60},
+    "audit.seal": {"title": "Seals of journal rows that have none", "run": "audit.tasks.seal", "every_seconds": 60},
+    "audit.prune": {
+        "title": "Journal rows older than AUDIT_RETENTION_DAYS",
+        "run": "audit.tasks.prune",
+        "every_seconds": 6 * 3600,
+        "limit_seconds": 900,
+    },
+    "reservations.tidy": {
+        "title": "Reservations: ends, starts, cleaning, queue, checks",
+        "run": "reservations.tasks.tidy",
+        "every_seconds": 60,
+        "limit_seconds": 600,
+    },
+    "reservations.daily": {
+        "title": "Reservations: old rows, keys of secrets",
+        "run": "reservations.tasks.daily",
+        "every_seconds": 86400,
+        "at": "03:00",
+        "limit_seconds": 600,
+    },
+    "audit.forget_expired": {"title": "Stored answers of repeated requests", "run": "audit.tasks.forget_expired", "every_seconds": 3600},
+}
+"""Periodic jobs by name: `run` is called without arguments under a lease (`nodes.jobs`) and gives a count or a small dict. `every_seconds`, or for
+daily ones `at` ("HH:MM" UTC, with every_seconds 86400); `limit_seconds` (default 300) is how long the lease holds."""

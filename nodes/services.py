@@ -18,12 +18,13 @@ from lormas.common import clock, live
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
 from lormas.common.ids import new_id
 from lormas.common.wires import resolve, wired
-from nodes import tokens
+from nodes import events, health, tokens
 from nodes.models import Cluster, Node
 from nodes.states import NODE_MOVES, NodeStatus
 
 NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")
 LABEL_KEY = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")
+LEVELS: dict[str, str] = {NodeStatus.NOT_READY: "warning", NodeStatus.INACTIVE: "error"}
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 EDITABLE = frozenset({"name", "description", "cluster", "labels", "taints", "max_pods", "port_first", "port_last", "address", "is_schedulable"})
 
@@ -40,6 +41,7 @@ def as_hint(node: Node) -> dict[str, Any]:
         "is_online": node.is_online,
         "current_pods": node.current_pods,
         "usage": node.usage,
+        "health": health.worst(node.signals),
     }
 
 
@@ -52,7 +54,8 @@ def target_of(node: Node) -> Target:
     return Target("node", str(node.pk), node.name)
 
 
-def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+def check_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """What people set, or Invalid with every field that is wrong."""
     wrong: list[FieldError] = []
     if "name" in fields and not NAME.match(str(fields["name"])):
         wrong.append(FieldError("name", "1 to 64 letters, digits, dots, dashes or underscores, beginning and ending with a letter or digit."))
@@ -72,6 +75,11 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     if wrong:
         raise Invalid("The node's settings are not valid.", errors=wrong)
     return fields
+
+
+def taint_key(taint: dict[str, str]) -> str:
+    """`key=value:effect`, under which `Node.taint_times` keeps since when."""
+    return f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
 
 
 def _default_ports() -> tuple[int, int]:
@@ -108,7 +116,7 @@ def register_node(
 ) -> tuple[Node, str]:
     """A new node and its token, which is shown this once. Raises Invalid, Conflict(`name_taken`)."""
     ports = _default_ports()
-    fields = _checked(
+    fields = check_fields(
         {
             "name": name.strip(),
             "description": description,
@@ -123,6 +131,8 @@ def register_node(
         }
     )
     node = Node(**fields)
+    now = clock.rfc3339(clock.now()) or ""
+    node.taint_times = {taint_key(taint): now for taint in node.taints}
     _save(node, force_insert=True)
     record("nodes.create", actor=actor, target=target_of(node), after={"name": node.name, "labels": node.labels, "taints": node.taints})
     publish_node(node)
@@ -136,12 +146,15 @@ def update_node(node: Node, *, actor: Actor, **changes: Any) -> Node:
     if unknown:
         raise Invalid("These can't be set.", errors=[FieldError(name, "Can't be set.") for name in sorted(unknown)])
     locked = Node.objects.select_for_update(of=("self",)).get(pk=node.pk)
-    _checked({"port_first": locked.port_first, "port_last": locked.port_last, **changes})
+    check_fields({"port_first": locked.port_first, "port_last": locked.port_last, **changes})
     before = {name: getattr(locked, name) for name in changes if getattr(locked, name) != changes[name]}
     if before:
         for name in before:
             setattr(locked, name, changes[name])
-        _save(locked, update_fields=[*before, "updated_at"])
+        if "taints" in before:
+            now = clock.rfc3339(clock.now()) or ""
+            locked.taint_times = {taint_key(taint): locked.taint_times.get(taint_key(taint), now) for taint in locked.taints}
+        _save(locked, update_fields=[*before, "taint_times", "updated_at"])
         record(
             "nodes.update",
             actor=actor,
@@ -237,6 +250,7 @@ def move_status(node: Node, *, to: str, reason: str, only_from: tuple[str, ...] 
         if not moved:
             return False
         node.refresh_from_db()
+        events.note(node, "status", reason or str(NodeStatus(to).label), level=LEVELS.get(to, "info"), before=before, after=to)
         for dotted in wired("NODE_CHANGED"):
             resolve(dotted)(node, before)
         publish_node(node)

@@ -18,7 +18,7 @@ from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, is_htmx, page_of, person, signed_in
 from nodes import selectors, services
-from nodes.access import get_node, visible_clusters, visible_nodes
+from nodes.access import get_node, rights, sees_nodes, visible_clusters, visible_nodes
 from nodes.forms import NodeForm, initial_of
 from nodes.joining import join_command
 from nodes.models import Node
@@ -55,7 +55,8 @@ def node_rows(nodes: Any) -> list[dict[str, Any]]:
 @signed_in
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    require(user, "nodes.view")
+    if not sees_nodes(user):
+        require(user, "nodes.view")
     found = visible_nodes(user)
     filters = {name: request.GET.get(name, "").strip() for name in ("search", "status", "order")}
     if filters["search"]:
@@ -90,11 +91,11 @@ def rows(request: HttpRequest) -> HttpResponse:
 
 
 def _detail(request: HttpRequest, node: Node) -> dict[str, Any]:
-    user = person(request)
+    held = rights(person(request), node)
     return {
         "node": node,
         "load": load_of(node),
-        "may": {name: has(user, f"nodes.{name}") for name in ("edit", "token", "delete")},
+        "may": {name: f"nodes.{name}" in held for name in ("edit", "token", "delete", "grant")},
         "moves": sorted(NODE_MOVES.get(node.status, frozenset()) & {NodeStatus.MAINTENANCE, NodeStatus.ACTIVE})
         if node.status != NodeStatus.PENDING
         else [],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import zoneinfo
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.access import capabilities_of
+from accounts.access import capabilities_of, has
 from accounts.models import AuthSession, Role, User
 from accounts.services import MAX_PASSWORD_CHARS
+from accounts.sessions import KEY as SESSION_KEY
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
 
 
@@ -19,6 +21,14 @@ class PasswordField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         defaults = {"write_only": True, "trim_whitespace": False, "max_length": MAX_PASSWORD_CHARS, "style": {"input_type": "password"}}
         super().__init__(**{**defaults, **kwargs})
+
+
+class CodeField(serializers.CharField):
+    """Six digits of an authenticator app, or a recovery code; spaces and dashes don't matter."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        text = "Of the authenticator app, or a recovery code."
+        super().__init__(**{"write_only": True, "max_length": 64, "help_text": text, **kwargs})
 
 
 class UsernameField(serializers.RegexField):
@@ -42,11 +52,13 @@ class UserSerializer(StrictModelSerializer):
     """An account."""
 
     role = RoleBriefSerializer(read_only=True, allow_null=True)
+    email_is_verified = serializers.BooleanField(read_only=True, help_text="They proved to read mail at `email`.")
 
     class Meta:
         model = User
         fields = [
-            "id", "email", "username", "name", "role", "is_active", "is_superuser", "must_change_password", "time_zone", "created_at", "updated_at",
+            "id", "email", "username", "name", "role", "is_active", "is_superuser", "must_change_password", "email_is_verified", "time_zone",
+            "created_at", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -80,16 +92,17 @@ class SignUpSerializer(StrictSerializer):
 
 
 class SignInSerializer(StrictSerializer):
-    """E-mail address or username, and the password."""
+    """E-mail address or username, the password, and a code where the account has a second factor."""
 
     email = serializers.CharField(max_length=254, required=False)
     username = serializers.CharField(max_length=254, required=False)
     password = PasswordField()
+    code = CodeField(required=False, default="", allow_blank=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("email" in attrs) == ("username" in attrs):
             raise serializers.ValidationError({"email": ["Give either email or username."]}, code="required")
-        return {"login": attrs.get("email") or attrs.get("username"), "password": attrs["password"]}
+        return {"login": attrs.get("email") or attrs.get("username"), "password": attrs["password"], "code": attrs.get("code", "")}
 
 
 class RefreshSerializer(StrictSerializer):
@@ -102,6 +115,13 @@ class SignOutSerializer(StrictSerializer):
     """The refresh token may be sent along; the session that signs the request is ended either way."""
 
     refresh = serializers.CharField(max_length=4096, required=False)
+
+
+class MailedSerializer(StrictSerializer):
+    """Mail is on its way, if there is somebody to write to."""
+
+    mailed = serializers.BooleanField(read_only=True)
+    detail = serializers.CharField(read_only=True)
 
 
 class TokensSerializer(StrictSerializer):
@@ -126,16 +146,20 @@ class AuthSessionSerializer(StrictModelSerializer):
     """One of your sign-ins."""
 
     current = serializers.SerializerMethodField()
+    kind = serializers.ChoiceField(choices=["browser", "token"], read_only=True)
 
     class Meta:
         model = AuthSession
-        fields = ["id", "address", "user_agent", "created_at", "last_seen_at", "expires_at", "current"]
+        fields = ["id", "kind", "address", "user_agent", "created_at", "last_seen_at", "expires_at", "current"]
         read_only_fields = fields
 
     def get_current(self, session: AuthSession) -> bool:
         request = self.context.get("request")
-        mine = getattr(request, "auth", None)
-        return isinstance(mine, AuthSession) and mine.pk == session.pk
+        if request is None:
+            return False
+        if isinstance(request.auth, AuthSession):
+            return request.auth.pk == session.pk
+        return request.auth is None and str(session.pk) == request._request.session.get(SESSION_KEY)
 
 
 class SessionSerializer(StrictSerializer):
@@ -209,4 +233,13 @@ class EntrySerializer(StrictSerializer):
     after = serializers.DictField(read_only=True)
     message = serializers.CharField(read_only=True)
     request_id = serializers.CharField(read_only=True)
-    address = serializers.IPAddressField(read_only=True, allow_null=True)
+    address = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": ["string", "null"]})
+    def get_address(self, entry: Any) -> str | None:
+        """Whole for readers of the journal; on an object's timeline only one's own (I06)."""
+        reader = self.context.get("addresses_of")
+        if reader is None or has(reader, "audit.view") or entry.actor_id == str(reader.pk):
+            address: str | None = entry.address
+            return address
+        return None

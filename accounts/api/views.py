@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.auth import logout
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.permissions import AllowAny
@@ -14,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import services, tokens
+from accounts import services, sessions, tokens
 from accounts.api.permissions import InPerson, InPersonToWrite
 from accounts.api.serializers import (
     AuthSessionSerializer,
+    MailedSerializer,
     OldTokenSerializer,
     PasswordSerializer,
     ProfileSerializer,
@@ -33,6 +34,9 @@ from accounts.api.serializers import (
 from accounts.models import AuthSession, User
 from lormas.common import clock
 from lormas.common.addresses import client_address
+
+CHECK_MAIL = "Look into your mail: a link is on its way to that address."
+"""Said to everybody who asks for one, whether or not it is true (E11)."""
 
 
 def person(request: Request) -> User:
@@ -64,17 +68,19 @@ class SignUp(APIView):
     permission_classes = [AllowAny]
     authentication_classes = []
 
-    @extend_schema(request=SignUpSerializer, responses={201: TokensSerializer}, tags=["auth"])
+    @extend_schema(request=SignUpSerializer, responses={201: TokensSerializer, 202: MailedSerializer}, tags=["auth"])
     def post(self, request: Request) -> Response:
-        """Sign up. Off where `SIGNUP_ENABLED=false` (403)."""
+        """Sign up. Off where `SIGNUP_ENABLED=false` (403); where an address must be proved first, 202, and mail goes there."""
         data = body(SignUpSerializer(data=request.data))
         address = client_address(request._request)
         user = services.sign_up(**data, address=address)
+        if user is None:
+            return Response({"mailed": True, "detail": CHECK_MAIL}, status=202)
         return Response(_tokens(user, services.sign_in(user, address=address, user_agent=_user_agent(request))), status=201)
 
 
 class SignIn(APIView):
-    """E-mail address or username, and password, for tokens."""
+    """E-mail address or username, password, and a code where there is a second factor, for tokens."""
 
     permission_classes = [AllowAny]
     authentication_classes = []
@@ -83,12 +89,13 @@ class SignIn(APIView):
     def pair(self, request: Request) -> tuple[User, tokens.Pair]:
         data = body(SignInSerializer(data=request.data))
         address = client_address(request._request)
-        user = services.check_credentials(**data, address=address)
+        user = services.check_credentials(login=data["login"], password=data["password"], address=address)
+        services.second_step(user, code=data["code"], address=address)
         return user, services.sign_in(user, address=address, user_agent=_user_agent(request))
 
     @extend_schema(request=SignInSerializer, responses={200: TokensSerializer}, tags=["auth"])
     def post(self, request: Request) -> Response:
-        """Sign in."""
+        """Sign in. 401 with code `code_required`: the account has a second factor, send `code` too."""
         return Response(_tokens(*self.pair(request)))
 
 
@@ -127,9 +134,9 @@ class SignOut(APIView):
         user = person(request)
         if isinstance(request.auth, AuthSession):
             services.sign_out(request.auth, actor=user.as_actor())
-        logout(request._request)
-        if request.auth is None:
-            services.note_cookie_sign_out(user)
+            logout(request._request)
+        else:
+            sessions.end(request._request)
         return Response(status=204)
 
 
@@ -139,7 +146,7 @@ class Session(APIView):
     @extend_schema(responses={200: SessionSerializer}, tags=["auth"])
     def get(self, request: Request) -> Response:
         """The signed-in person, their capabilities, and the session."""
-        session = request.auth if isinstance(request.auth, AuthSession) else None
+        session = sessions.current(request)
         return Response(SessionSerializer(SessionSerializer.of(person(request), session), context={"request": request}).data)
 
 
@@ -188,15 +195,14 @@ class Password(APIView):
         """Change your password; ends all your other sessions and tokens."""
         user = person(request)
         data = body(PasswordSerializer(data=request.data))
-        keep = request.auth if isinstance(request.auth, AuthSession) else None
-        services.change_password(user, old=data["old_password"], new=data["password"], keep=keep, actor=user.as_actor())
-        if keep is None:
-            update_session_auth_hash(request._request, user)
+        services.change_password(user, old=data["old_password"], new=data["password"], keep=sessions.current(request), actor=user.as_actor())
+        if request.auth is None:
+            sessions.after_password_change(request._request, user)
         return Response(status=204)
 
 
 class Sessions(generics.ListAPIView[AuthSession]):
-    """Your sign-ins by token."""
+    """Your sign-ins, of browsers and of programs."""
 
     permission_classes = [InPerson]
     serializer_class = AuthSessionSerializer

@@ -5,7 +5,11 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 
 from __future__ import annotations
 
+from agent.protocol.files import FILE_RPCS
+from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
+from agent.protocol.parts import ConfigEdit, InstallScript
 
 
 class CreatePayload(Part, frozen=True):
@@ -24,13 +28,16 @@ class CreatePayload(Part, frozen=True):
     """Remove an existing container of this id first (recreate; its `data` mount stays)."""
     stop: StopSpec | None = None
     """With `replace`: how to end the old one, if it runs; None = kill."""
+    edits: list[ConfigEdit] = []
+    """Changes of files for this start alone, before those of the spec."""
 
 
 class StartPayload(Part, frozen=True):
     """`container.start`: no-op if it runs. Error `no_such_container` if there is none."""
 
     spec: ContainerSpec | None = None
-    """If given and there is no container, it is created from this first."""
+    """If given and there is no container, it is created from this first. Its configuration files are written before the start."""
+    edits: list[ConfigEdit] = []
 
 
 class StopPayload(Part, frozen=True):
@@ -44,6 +51,24 @@ class RestartPayload(Part, frozen=True):
 
     stop: StopSpec = StopSpec()
     spec: ContainerSpec | None = None
+    edits: list[ConfigEdit] = []
+
+
+class InstallPayload(Part, frozen=True):
+    """`container.install`: end and remove the container if there is one (its data stays), run the install script, create the container, and
+    start it if asked. Data as `container.create`.
+
+    Error `install_failed` if the script ends with another code than 0 or too late: there is no container then, but its data and log are kept.
+    A kill aborts it. An installer that an agent's death left running is taken over, never doubled.
+    """
+
+    spec: ContainerSpec
+    install: InstallScript
+    start: bool = True
+    stop: StopSpec = StopSpec()
+    """How to end the old one, if it runs."""
+    registry_auth: RegistryAuth | None = None
+    pull_timeout_seconds: float = 900
 
 
 class KillPayload(Part, frozen=True):
@@ -65,6 +90,7 @@ class EmptyPayload(Part, frozen=True):
 
 COMMANDS: dict[str, type[Part]] = {
     "container.create": CreatePayload,
+    "container.install": InstallPayload,
     "container.start": StartPayload,
     "container.stop": StopPayload,
     "container.restart": RestartPayload,
@@ -72,6 +98,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
+    **NODE_COMMANDS,
 }
 
 
@@ -132,6 +159,9 @@ RPCS: dict[str, type[Part]] = {
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
+    **NODE_RPCS,
+    **INSIDE_RPCS,
+    **FILE_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
@@ -147,15 +177,23 @@ ERROR_CODES: dict[str, str] = {
     "not_running": "The container does not run.",
     "engine_down": "The engine does not answer.",
     "engine_error": "The engine answered with an error.",
+    "install_failed": "The install script did not end well.",
     "start_failed": "The container was created but could not be started.",
     "timeout": "The engine did not answer in time.",
     "expired": "The command was too old to be started.",
     "stale_epoch": "The container has been placed elsewhere since.",
     "cancelled": "A later action overtook this one.",
     "disk_full": "No space left on the node.",
+    "no_such_process": "The container has no such process.",
+    "no_such_terminal": "The terminal has ended.",
+    "no_such_recording": "The recording is gone.",
+    "too_many": "The node's limit of such things is reached.",
     "policy_denied": "The node's own policy forbids it.",
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
+    "in_use": "Something on the node uses it.",
+    "not_found": "There is no such thing on the node.",
+    "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",
 }

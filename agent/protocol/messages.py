@@ -19,6 +19,7 @@ from agent.protocol.parts import (
     ContainerSpec,
     ContainerStats,
     ErrorInfo,
+    Frame,
     Limits,
     LogEntry,
     LogStream,
@@ -31,6 +32,7 @@ from agent.protocol.parts import (
     RegistryAuth,
     StopSpec,
 )
+from agent.protocol.streaming import BulkOpen, StreamNote, TerminalOpen
 
 __all__ = [
     "MAX_FRAME_BYTES",
@@ -38,6 +40,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Ack",
     "AgentMessage",
+    "BulkOpen",
     "Command",
     "ContainerReport",
     "ContainerSpec",
@@ -76,6 +79,8 @@ __all__ = [
     "StatsReport",
     "StopSpec",
     "StreamEnd",
+    "StreamNote",
+    "TerminalOpen",
     "TokenRotated",
     "Unwatch",
     "Watch",
@@ -92,10 +97,6 @@ PROTOCOL_MINIMUM = 1
 
 MAX_FRAME_BYTES = 1024 * 1024
 """Daphne closes a socket whose frame is larger; both ends stay below."""
-
-
-class Frame(msgspec.Struct, tag_field="type", omit_defaults=True, forbid_unknown_fields=False, frozen=True, kw_only=True):
-    """Base of all messages: `{"type": <tag>, ...}`."""
 
 
 # ------------------------------------------------------------------------------------------------------- agent -> panel
@@ -343,9 +344,24 @@ class Ping(Frame, tag="ping", frozen=True):
     nonce: str
 
 
-AgentMessage = Hello | Heartbeat | Ack | Progress | Result | StateFact | Snapshot | StatsReport | RpcReply | StreamEnd | Oops | Pong
+AgentMessage = Hello | Heartbeat | Ack | Progress | Result | StateFact | Snapshot | StatsReport | RpcReply | StreamEnd | StreamNote | Oops | Pong
 PanelMessage = (
-    Welcome | Refused | Command | ResultAck | FactAck | Rpc | Watch | Credit | Unwatch | ExecStart | ExecResize | TokenRotated | Ping | Oops
+    Welcome
+    | Refused
+    | Command
+    | ResultAck
+    | FactAck
+    | Rpc
+    | Watch
+    | Credit
+    | Unwatch
+    | ExecStart
+    | ExecResize
+    | TerminalOpen
+    | BulkOpen
+    | TokenRotated
+    | Ping
+    | Oops
 )
 
 _encoder = msgspec.json.Encoder()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,6 +15,10 @@ LogStream = Literal["application", "error", "startup", "events"]
 
 class Part(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=False, frozen=True, kw_only=True):
     """Base (no tag)."""
+
+
+class Frame(msgspec.Struct, tag_field="type", omit_defaults=True, forbid_unknown_fields=False, frozen=True, kw_only=True):
+    """Base of all messages: `{"type": <tag>, ...}`."""
 
 
 class NodeFacts(Part, frozen=True):
@@ -83,6 +87,41 @@ class RegistryAuth(Part, frozen=True):
     password: str
 
 
+class ConfigEdit(Part, frozen=True):
+    """One file in the container's data folder, changed before each start. A file that can't be read is told and left as it is."""
+
+    path: str
+    """Relative to the data folder."""
+    parser: Literal["properties", "file", "json", "yaml", "ini", "xml", "toml"]
+    finds: list[tuple[str, Any]] = []
+    """(where, what) in order. `what` is text, a number, a boolean, or a map of old -> new (old may begin with `regex:`)."""
+    create: bool = True
+    """Make the file if it is missing."""
+
+
+class Readiness(Part, frozen=True):
+    """When a container that runs counts as ready. Without `done` its health check tells, and where there is none it is ready at once."""
+
+    done: list[str] = []
+    """Texts of which one must be in a line of its console; `regex:` begins a pattern."""
+    strip_ansi: bool = False
+    timeout_seconds: float = 900
+    """After so long it counts as ready although nothing was seen, and the log says so."""
+
+
+class InstallScript(Part, frozen=True):
+    """A script that fills the data folder, run in a container of its own before the first start (and at each reinstall)."""
+
+    image: str
+    script: str
+    """Line ends are LF."""
+    entrypoint: str = "bash"
+    env: dict[str, str] = {}
+    timeout_seconds: float = 3600
+    memory_bytes: int = 0
+    cpus: float = 0
+
+
 class ContainerSpec(Part, frozen=True):
     """All that a runtime needs to create one container; pure result of rendering, never built from raw user input."""
 
@@ -110,6 +149,16 @@ class ContainerSpec(Part, frozen=True):
     network_mode: Literal["bridge", "none", "host"] = "bridge"
     cap_add: list[str] = []
     devices: list[str] = []
+    shell: list[str] = []
+    """argv that evaluates the start line, for images whose own entrypoint does not. Empty = `entrypoint` and `command` are all there is."""
+    shell_when: Literal["auto", "always", "never"] = "auto"
+    """When to use `shell`: `auto` = the node looks at the image and decides."""
+    config_files: list[ConfigEdit] = []
+    readiness: Readiness | None = None
+    features: list[str] = []
+    """What to look for on the console, see `agent.console.FEATURES`; unknown names are ignored."""
+    confined: bool = False
+    """Run as the user `container` (see `agent.runtimes.confinement`) on a read-only root with its own /tmp, as images made for eggs expect."""
 
 
 class ContainerReport(Part, frozen=True):
@@ -138,6 +187,10 @@ class ContainerReport(Part, frozen=True):
     """The command that made it, from its label: lets a retry find what an earlier try left."""
     image: str = ""
     ports: list[PortBinding] = []
+    readiness: Literal["", "waiting", "ready", "late"] = ""
+    """Of a container with a `Readiness.done`: has its line been seen since it was started? `late` = it was waited for in vain."""
+    features: list[str] = []
+    """Features whose text was seen on the console since it was last started."""
 
 
 class ContainerStats(Part, frozen=True):

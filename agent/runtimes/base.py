@@ -11,15 +11,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from agent.files import Content
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, RegistryAuth, StopSpec
+from agent.protocol.parts import InstallScript
+
+if TYPE_CHECKING:
+    from agent.runtimes.inside import Inside
 
 LABEL_PREFIX = "lormas."
 LABEL_INSTANCE = "lormas.instance"
 LABEL_CONTAINER = "lormas.container"
 LABEL_OPERATION = "lormas.operation"
 LABEL_EPOCH = "lormas.epoch"
+LABEL_INSTALLER = "lormas.installer"
+"""On a container that runs an install script: the id of the container it is for. It has no `LABEL_CONTAINER`, so no listing shows it."""
+
+CONTAINER_UID = CONTAINER_GID = 988
+"""Whom a confined container runs as, and whom its data belongs to. One number for all images, so that a change of image needs no change of
+owner; high enough to be nobody's on the node and nobody's in an image."""
 
 
 class RuntimeFailure(Exception):
@@ -145,12 +156,74 @@ class ExecSession(Protocol):
 ProgressCallback = Callable[[PullProgress], None]
 
 
+class DataFolder(Protocol):
+    """The `data` mounts of containers, from outside; works whether they run or not. Paths are relative to the mount.
+
+    All raise `agent.files.FileRefused` for what is wrong with a path or a file, and `RuntimeFailure` for what is wrong with the engine.
+    """
+
+    async def read(self, container_id: str, path: str, *, max_bytes: int) -> Content | None:
+        """A plain file; None if there is none."""
+
+    async def write(self, container_id: str, path: str, data: bytes, *, owner: tuple[int, int] | None = None) -> None:
+        """All of it or nothing; what is there keeps owner and mode, `owner` is for what is new."""
+
+    async def own(self, container_id: str, *, image: str, always: bool = False) -> None:
+        """Give all of it to `CONTAINER_UID`; unless `always`, only where the folder itself is somebody else's. No-op where there are no users.
+        `image` is one that is there: where the folder can't be reached from here, a helper made of it does the work."""
+
+    async def gateway(self) -> str:
+        """The address at which a container reaches the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallState:
+    """Of the installer of one container. `exit_code` None while it runs."""
+
+    operation_id: str
+    exit_code: int | None = None
+    oom_killed: bool = False
+
+
+class Installs(Protocol):
+    """Install scripts, each in a container of its own with its owner's `data` mount at /mnt/server. At most one for each container."""
+
+    async def begin(self, spec: ContainerSpec, install: InstallScript, *, operation_id: str) -> None:
+        """Make it and start it. One of the same operation that is there already is kept, one of another is removed first.
+
+        Raises `no_such_image`, `start_failed`, `policy_denied` (this node runs no install scripts), `unsupported`.
+        """
+
+    def output(self, container_id: str) -> AsyncIterator[bytes]:
+        """All it wrote from its beginning, until its end. Ends at once if there is none."""
+
+    async def state(self, container_id: str) -> InstallState | None:
+        """None: there is none."""
+
+    async def end(self, container_id: str) -> None:
+        """Kill and remove it; no-op if there is none. The data stays."""
+
+    async def all(self) -> dict[str, str]:
+        """Container id -> operation id of every installer there is. Raises rather than leave one out."""
+
+
 class Runtime(Protocol):
     """One engine. Opened once, used by many tasks at a time, closed once."""
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, stock (then it has a `stock`: see `agent.stock.Stock`)."""
+
+    @property
+    def data(self) -> DataFolder:
+        """Files of its containers."""
+
+    @property
+    def installs(self) -> Installs:
+        """Install scripts."""
+
+    inside: Inside
+    """Processes and files of its containers."""
 
     async def open(self, *, instance: str) -> None:
         """Connect. `instance` is the panel's instance id for the ownership label. Raises `engine_down`."""

@@ -35,6 +35,8 @@ class LocalPolicy:
     """Host folders under which bind mounts are allowed."""
     port_min: int = 1
     port_max: int = 65535
+    install_scripts: bool = False
+    """May install scripts run under the process runtime, as plain programs of this machine? (In an engine they always may.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ POLICY_FILE = "policy.json"
 def load_policy(folder: Path) -> LocalPolicy:
     """From `policy.json` in the agent's own folder (closed if there is none). The panel has no way to write it.
 
-    Keys: privileged, host_network (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers).
+    Keys: privileged, host_network, install_scripts (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers).
 
     Raises:
         RuntimeFailure: `invalid_spec`, if the file can't be understood: better no agent than one that is open by mistake.
@@ -164,6 +166,7 @@ def load_policy(folder: Path) -> LocalPolicy:
         bind_prefixes=tuple(clean_path(prefix, what="a bind prefix") for prefix in found.bind_prefixes),
         port_min=found.port_min,
         port_max=found.port_max,
+        install_scripts=found.install_scripts,
     )
 
 
@@ -175,3 +178,4 @@ class _PolicyFile(msgspec.Struct, forbid_unknown_fields=True):
     bind_prefixes: list[str] = []
     port_min: int = 1
     port_max: int = 65535
+    install_scripts: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.access import has
@@ -14,12 +15,13 @@ from containers.models import Container, Port
 from containers.services import NewContainer, PortWish
 from containers.spec import Asked
 from containers.states import allowed_actions
+from containers.variables import shown_variables
 from eggs.access import get_egg
 from lormas.common.api.serializers import StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
-from nodes.access import get_node, visible_nodes
+from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
-from nodes.models import Cluster
+from nodes.api.placement import PlacementWishSerializer
 
 STREAMS: tuple[LogStream, ...] = ("application", "error", "startup", "events")
 MAX_BYTES = 2**50
@@ -74,6 +76,9 @@ class NewContainerSerializer(StrictSerializer):
     command = CommandField(required=False)
     env = EnvField(required=False)
     variables = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=32_768, trim_whitespace=False), required=False)
+    startup = serializers.CharField(
+        max_length=191, required=False, allow_blank=True, default="", help_text="Name of one of the egg's startup commands; empty: its first."
+    )
     limits = LimitsSerializer(required=False)
     ports = serializers.ListField(child=PortField(), required=False, max_length=32)
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=1024), required=False)
@@ -82,6 +87,7 @@ class NewContainerSerializer(StrictSerializer):
     cluster = serializers.UUIDField(required=False, allow_null=True)
     start = serializers.BooleanField(default=True)
     restart_policy = serializers.ChoiceField(choices=["no", "on-failure", "unless-stopped", "always"], default="unless-stopped")
+    placement = PlacementWishSerializer(required=False)
     session = serializers.BooleanField(default=False)
     registry = RegistrySerializer(required=False)
 
@@ -105,6 +111,8 @@ class NewContainerSerializer(StrictSerializer):
             raise serializers.ValidationError({"image": ["Name an egg or an image."]})
         if attrs.get("egg") and attrs.get("command"):
             raise serializers.ValidationError({"command": ["An egg brings its own command; set its variables instead."]})
+        if attrs.get("startup") and not attrs.get("egg"):
+            raise serializers.ValidationError({"startup": ["Only eggs have startup commands to choose from."]})
         if attrs.get("node") and attrs.get("cluster"):
             raise serializers.ValidationError({"cluster": ["Name a node or a cluster, not both."]})
         return attrs
@@ -129,9 +137,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
             raise NotFound(f"There is no node {data['node']}, or it is not yours to see.", errors=[FieldError("node", "Unknown node.", "not_found")])
         node = get_node(user, data["node"], "containers.choose_node")
     if data.get("cluster"):
-        cluster = Cluster.objects.filter(pk=data["cluster"]).first()
-        if cluster is None:
-            raise NotFound(f"There is no cluster {data['cluster']}.", errors=[FieldError("cluster", "Unknown cluster.", "not_found")])
+        cluster = get_cluster(user, data["cluster"], "containers.choose_node")
     return NewContainer(
         name=data["name"],
         description=data.get("description", ""),
@@ -140,6 +146,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
         command=data.get("command", []),
         env=data.get("env", {}),
         variables=data.get("variables", {}),
+        startup=data.get("startup", ""),
         labels=data.get("labels", {}),
         mounts=mounts,
         asked=Asked(**data.get("limits", {})),
@@ -149,6 +156,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
         start=data["start"],
         restart_policy=data["restart_policy"],
         is_session=data["session"],
+        placement=dict(data.get("placement", {})),
         registry=dict(data.get("registry", {})),
     )
 
@@ -168,6 +176,8 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
     owner = serializers.SerializerMethodField()
     node = serializers.SerializerMethodField()
     egg = serializers.SerializerMethodField()
+    egg_version = serializers.SerializerMethodField()
+    variables = serializers.SerializerMethodField()
     limits = serializers.SerializerMethodField()
     ports = PortSerializer(many=True, read_only=True)
     address = serializers.CharField(read_only=True)
@@ -178,9 +188,11 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
     class Meta:
         model = Container
         fields = [
-            "id", "session_id", "name", "description", "owner", "node", "egg", "image", "command", "env", "variables", "labels", "limits",
+            "id", "session_id", "name", "description", "owner", "node", "egg", "egg_version", "image", "startup", "command", "env", "variables",
+            "labels", "limits",
             "ports", "address", "restart_policy", "session", "desired", "observed", "observed_at", "status", "status_reason", "status_since",
-            "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq", "stats", "operation", "allowed_actions",
+            "readiness", "install_state", "prompts", "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq",
+            "stats", "operation", "allowed_actions",
             "created_at", "updated_at", "deleted_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -194,6 +206,15 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
     def get_egg(self, container: Container) -> dict[str, str] | None:
         return {"id": str(container.egg_id), "name": container.egg.name} if container.egg else None
 
+    def get_egg_version(self, container: Container) -> int | None:
+        return container.egg_version.number if container.egg_version else None
+
+    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    def get_variables(self, container: Container) -> dict[str, str]:
+        """Without those that its egg hides, unless the reader manages eggs (I01)."""
+        request = self.context.get("request")
+        return shown_variables(container, request.user if request is not None else None)
+
     def get_limits(self, container: Container) -> dict[str, float]:
         return {name: getattr(container, name) for name in ("cpus", "memory_bytes", "swap_bytes", "disk_bytes", "io_weight", "pids")}
 
@@ -202,7 +223,7 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
         return str(running.pk) if running else None
 
     def get_allowed_actions(self, container: Container) -> list[str]:
-        return sorted(allowed_actions(container.status, desired=container.desired))
+        return sorted(allowed_actions(container.status, desired=container.desired, installs=bool(container.install_state)))
 
 
 class CreatedContainerSerializer(ContainerSerializer):
@@ -229,10 +250,15 @@ class ContainerChangeSerializer(StrictSerializer):
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=1024), required=False)
     env = EnvField(required=False)
     variables = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=32_768, trim_whitespace=False), required=False)
+    startup = serializers.CharField(max_length=191, required=False, allow_blank=True, help_text="Name of one of the egg's startup commands.")
+    image = serializers.CharField(max_length=255, required=False, help_text="Counts from the next start.")
     restart_policy = serializers.ChoiceField(choices=["no", "on-failure", "unless-stopped", "always"], required=False)
 
     def validate_name(self, value: str) -> str:
         return checked(validation.check_name, value)  # type: ignore[no-any-return]
+
+    def validate_image(self, value: str) -> str:
+        return checked(validation.check_image, value)  # type: ignore[no-any-return]
 
     def validate_labels(self, value: dict[str, str]) -> dict[str, str]:
         return checked(validation.check_labels, value)  # type: ignore[no-any-return]

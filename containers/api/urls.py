@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import views
+from containers.api import install, rollouts, views
 
 urlpatterns = [
+    *(
+        route
+        for base in ("nodes", "workers")
+        for route in (
+            path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
+            path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
+        )
+    ),
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
     path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),
@@ -15,6 +23,13 @@ urlpatterns = [
         views.ContainerPower.as_view(),
         name="containers-power",
     ),
+    path("containers/<uuid:container_id>/reinstall", install.ContainerReinstall.as_view(), name="containers-reinstall"),
+    path("containers/<uuid:container_id>/prompts", install.ContainerPrompts.as_view(), name="containers-prompts"),
+    re_path(
+        r"^containers/(?P<container_id>[0-9a-f-]{36})/prompts/(?P<feature>eula|java_version|pid_limit|gsl_token|steam_disk_space)$",
+        install.ContainerPrompt.as_view(),
+        name="containers-prompt",
+    ),
     path("containers/<uuid:container_id>/logs", views.ContainerLogs.as_view(), name="containers-logs"),
     path("containers/<uuid:container_id>/logs/download", views.ContainerLogsDownload.as_view(), name="containers-logs-download"),
     path("containers/<uuid:container_id>/logs/stream", views.ContainerLogsStream.as_view(), name="containers-logs-stream"),
@@ -22,6 +37,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
     path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
+    path("eggs/<uuid:egg_id>/rollouts", rollouts.Rollouts.as_view(), name="eggs-rollouts"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
+    path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
     path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),

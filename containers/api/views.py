@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
 from django.http import StreamingHttpResponse
@@ -15,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.access import require
+from accounts.grants import holds_any
 from accounts.models import User
 from agent.protocol.commands import ExecRun, LogsQuery
 from audit.services import Actor, record
@@ -44,6 +46,7 @@ from containers.services.power import ACTIONS, CAPABILITY
 from containers.services.publish import target
 from lormas.common import clock
 from lormas.common.errors import NotFound
+from nodes.access import get_node
 from nodes.api.operations import OperationAnswerSerializer, operation_response, wait_seconds
 
 WAIT = OpenApiParameter("wait", float, description="Seconds (at most 60) to wait for the operation's end before answering.")
@@ -65,8 +68,8 @@ def checked(serializer_class: Any, data: Any) -> dict[str, Any]:
     return validated
 
 
-class ContainerList(ListAPIView):  # type: ignore[type-arg]
-    """All containers you may see; create one."""
+class ContainerListing(ListAPIView):  # type: ignore[type-arg]
+    """All containers you may see."""
 
     problem_statuses = (404, 503)
     serializer_class = ContainerSerializer
@@ -91,8 +94,13 @@ class ContainerList(ListAPIView):  # type: ignore[type-arg]
         responses={200: ContainerSerializer(many=True)},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        require(request.user, "containers.view")
+        if not holds_any(access.grant_kind(), request.user):
+            require(request.user, "containers.view")
         return super().get(request, *args, **kwargs)
+
+
+class ContainerList(ContainerListing):
+    """All containers you may see; create one."""
 
     @extend_schema(request=NewContainerSerializer, responses={201: CreatedContainerSerializer, **OPERATION}, parameters=[WAIT])
     def post(self, request: Request) -> Response:
@@ -314,3 +322,25 @@ class ContainerCommand(APIView):
         body = checked(CommandLineSerializer, request.data)
         logs.write_stdin(container, text=body["command"], actor=actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class NodeContainers(ContainerListing):
+    """Containers of one node."""
+
+    def get_queryset(self) -> Any:
+        if getattr(self, "swagger_fake_view", False):
+            return Container.objects.none()
+        return super().get_queryset().filter(node=get_node(self.request.user, self.kwargs["node_id"]))
+
+
+class NodeMetrics(APIView):
+    """`?range=1h|24h|7d`, of the machine itself."""
+
+    @extend_schema(tags=["nodes"], parameters=[OpenApiParameter("range", str, enum=list(stats.RANGES))], responses={200: StatsHistorySerializer})
+    def get(self, request: Request, node_id: UUID) -> Response:
+        """Load over time."""
+        node = get_node(request.user, node_id)
+        span = request.query_params.get("range", "1h")
+        if span not in stats.RANGES:
+            raise ValidationError({"range": [f"One of {', '.join(stats.RANGES)}."]})
+        return Response({"range": span, "points": stats.history(node.pk, span)})

@@ -13,6 +13,7 @@ from channels.db import database_sync_to_async
 from accounts.access import has
 from agent.protocol.commands import ExecRun
 from containers import access, logs
+from containers.live.granted import Granted
 from containers.live.logfeed import LogFeed
 from containers.models import Container
 from containers.services import power
@@ -97,7 +98,7 @@ async def subscribe_logs(socket: ClientSocket, message: dict[str, Any]) -> None:
         send=socket.outbox.send,
     )
     await socket.answer({"type": "subscribed", "container_id": str(container.pk), "to": "logs"}, reply_to=message.get("id"))
-    socket.start(f"logs:{container.pk}", feed.run())
+    socket.start(f"logs:{container.pk}", feed.run(), capability="containers.logs")
 
 
 async def unsubscribe_logs(socket: ClientSocket, message: dict[str, Any]) -> None:
@@ -145,17 +146,19 @@ async def _topic_feed(socket: ClientSocket, topic: str, tap: live.Tap) -> None:
                 await socket.answer({"type": "resync", "topic": topic})
                 continue
             hint = json.loads(data)
-            if _may_know(socket.user, topic, hint):
+            if _may_know(socket.user, socket.granted, topic, hint):
                 await socket.answer(hint)
     finally:
         await tap.close()
 
 
-def _may_know(user: Any, topic: str, hint: dict[str, Any]) -> bool:
+def _may_know(user: Any, granted: Granted, topic: str, hint: dict[str, Any]) -> bool:
     if topic == "nodes":
-        return has(user, "nodes.view")
+        return has(user, "nodes.view") or str(hint.get("id")) in granted.nodes()
     if topic == "containers":
-        return has(user, "containers.view") and (hint.get("owner") == str(user.pk) or has(user, "containers.any"))
+        if has(user, "containers.view") and (hint.get("owner") == str(user.pk) or has(user, "containers.any")):
+            return True
+        return str(hint.get("id")) in granted.containers()
     return hint.get("owner") == str(user.pk) or has(user, "operations.any")
 
 
@@ -228,7 +231,12 @@ async def execute(socket: ClientSocket, message: dict[str, Any]) -> None:
                 await socket.answer({"type": "output", "stream": stream, "data": done[stream]}, reply_to=reply_to)
         await socket.answer({"type": "exit", "code": done.get("exit_code"), "truncated": bool(done.get("truncated"))}, reply_to=reply_to)
 
-    socket.start(f"exec-{id(message)}", _forget_when_done(socket, f"exec-{id(message)}", run()))
+    socket.start(
+        f"exec-{id(message)}",
+        _forget_when_done(socket, f"exec-{id(message)}", run()),
+        container_id=str(container.pk),
+        capability="containers.exec",
+    )
 
 
 async def _forget_when_done(socket: ClientSocket, key: str, work: Awaitable[None]) -> None:

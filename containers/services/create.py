@@ -11,8 +11,9 @@ from django.db import IntegrityError, transaction
 
 from accounts.access import has
 from agent.protocol.commands import CreatePayload
-from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth
+from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth, StopSpec
 from audit.services import Actor, record
+from containers import whereabouts
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
 from containers.services.publish import announce, target
@@ -24,7 +25,7 @@ from eggs.models import Egg
 from eggs.rendering import check_values
 from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
-from nodes import commands, placement, selectors
+from nodes import commands, placement, registries, selectors
 from nodes.models import Cluster, Node, Operation
 from nodes.services import claim
 
@@ -51,6 +52,8 @@ class NewContainer:
     command: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    startup: str = ""
+    """Name of one of the egg's startup commands; empty: its first."""
     labels: dict[str, str] = field(default_factory=dict)
     mounts: list[dict[str, Any]] = field(default_factory=list)
     asked: Asked = field(default_factory=Asked)
@@ -63,6 +66,8 @@ class NewContainer:
     registry: dict[str, str] = field(default_factory=dict)
     """{server, username, password} for one private image; the password is kept encrypted."""
     description: str = ""
+    placement: dict[str, Any] = field(default_factory=dict)
+    """{node_labels, tolerations, affinity, movable}, as `nodes.api.placement` checks it."""
 
 
 def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Container, Operation]:
@@ -94,16 +99,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         spec = render_spec(container)
         container.spec = msgspec.to_builtins(spec)
         container.save(update_fields=["spec"])
-        operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
-        commands.enqueue(
-            node,
-            "container.create",
-            payload=CreatePayload(spec=spec, start=data.start, registry_auth=registry_auth(container)),
-            operation=operation,
-            subject_id=container.pk,
-            epoch=container.epoch,
-            deadline_seconds=CREATE_SECONDS,
-        )
+        operation = _ask_node(container, node, spec, user=user, start=data.start)
         record(
             "containers.create",
             actor=actor,
@@ -112,6 +108,28 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         )
         announce(container)
     return container, operation
+
+
+def _ask_node(container: Container, node: Node, spec: ContainerSpec, *, user: Any, start: bool) -> Operation:
+    """The durable command that makes it real: with its egg's install script first, if there is one."""
+    from containers.services import install
+
+    script = install.script_of(container, spec)
+    if script is not None:
+        operation = take(container, "install", user=user, deadline_seconds=install.DEADLINE_SECONDS)
+        install.enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=StopSpec())
+        return operation
+    operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
+    commands.enqueue(
+        node,
+        "container.create",
+        payload=CreatePayload(spec=spec, start=start, registry_auth=registry_auth(container)),
+        operation=operation,
+        subject_id=container.pk,
+        epoch=container.epoch,
+        deadline_seconds=CREATE_SECONDS,
+    )
+    return operation
 
 
 def forbidden_values(container: Container, variables: dict[str, str], *, user: Any) -> list[FieldError]:
@@ -137,6 +155,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         command=data.command,
         env=data.env,
         variables=data.variables,
+        startup=data.startup,
         labels=data.labels,
         mounts=data.mounts,
         cpus=asked.cpus or settings.CONTAINER_CPU_LIMIT,
@@ -146,6 +165,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         io_weight=asked.io_weight,
         pids=asked.pids,
         restart_policy=data.restart_policy,
+        placement=data.placement,
         is_session=data.is_session,
         registry=registry,
         desired=Desired.RUNNING if data.start else Desired.STOPPED,
@@ -153,10 +173,10 @@ def _row(*, user: Any, data: NewContainer) -> Container:
 
 
 def registry_auth(container: Container) -> RegistryAuth | None:
-    """Credentials for its pull, decrypted; None for public images."""
+    """Credentials for its pull, decrypted: its own, else those of a registry that is shared; None for public images."""
     kept = container.registry
     if not kept.get("username"):
-        return None
+        return registries.auth_for(container.image, shared_only=True)
     password = decrypt(kept["password"], keys=settings.FIELD_KEYS) if kept.get("password") else ""
     return RegistryAuth(server=kept.get("server", ""), username=kept["username"], password=password)
 
@@ -172,6 +192,9 @@ def demand_of(container: Container, wishes: list[tuple[int, int, str]], *, node:
         node_id=node.pk if node else None,
         cluster_id=cluster.pk if cluster else None,
         needs_images=container.egg_version_id is None,
+        labels=container.placement.get("node_labels", {}),
+        tolerations=whereabouts.tolerations_of(container.placement),
+        affinity=whereabouts.affinity_of(container.placement),
     )
 
 
@@ -179,8 +202,12 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     """The first node in rank order whose capacity can be claimed (conditional UPDATE: rivals can't both win)."""
     if data.node is not None:
         _check_host_ports(data.node, wishes)
-    views = selectors.placement_views(cluster_id=data.cluster.pk if data.cluster else None)
     demand = demand_of(container, wishes, node=data.node, cluster=data.cluster)
+    views = selectors.placement_views(
+        cluster_id=data.cluster.pk if data.cluster else None,
+        ports_taken=whereabouts.ports_held(list(demand.ports)),
+        running=whereabouts.labels_there(demand.affinity),
+    )
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
@@ -260,12 +287,17 @@ def _free_ports(node: Node, protocol: str) -> list[int]:
     return found
 
 
-def render_spec(container: Container) -> ContainerSpec:
-    """The spec of a saved container as its node should have it now."""
-    ports = [
+def bindings(container: Container) -> list[PortBinding]:
+    """Its ports as its node has them, the primary one first."""
+    return [
         PortBinding(container_port=p.container_port, host_port=p.host_port, protocol="udp" if p.protocol == "udp" else "tcp")
         for p in container.ports.order_by("-is_primary", "id")
     ]
+
+
+def render_spec(container: Container) -> ContainerSpec:
+    """The spec of a saved container as its node should have it now."""
+    ports = bindings(container)
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,13 @@ from django.db import transaction
 
 from agent.protocol.commands import CreatePayload, EmptyPayload, KillPayload, RestartPayload, StartPayload, StopPayload
 from agent.protocol.messages import ContainerSpec, Part, StopSpec
+from agent.protocol.parts import ConfigEdit
 from audit.services import Actor, record
 from containers.models import Container
 from containers.services.create import registry_auth, render_spec
 from containers.services.locks import require_online, take
 from containers.services.publish import announce, target
-from containers.states import Desired, allowed_actions
+from containers.states import Desired, Status, allowed_actions
 from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
 from nodes import commands, operations
@@ -42,7 +44,7 @@ DESIRED = {"start": Desired.RUNNING, "restart": Desired.RUNNING, "stop": Desired
 
 def check_allowed(container: Container, action: str) -> None:
     """Raises Conflict that names the state and what is allowed in it."""
-    allowed = sorted(allowed_actions(container.status, desired=container.desired))
+    allowed = sorted(allowed_actions(container.status, desired=container.desired, installs=action == "reinstall" or bool(container.install_state)))
     if action in allowed:
         return
     raise Conflict(
@@ -52,12 +54,22 @@ def check_allowed(container: Container, action: str) -> None:
     )
 
 
-def act(container: Container, action: str, *, user: Any, actor: Actor, timeout_seconds: float | None = None, automatic: bool = False) -> Operation:
+def act(
+    container: Container,
+    action: str,
+    *,
+    user: Any,
+    actor: Actor,
+    timeout_seconds: float | None = None,
+    automatic: bool = False,
+    edits: Sequence[ConfigEdit] = (),
+) -> Operation:
     """Ask the container's node for a power action; the operation tells how it ends.
 
     Args:
         timeout_seconds: for stop and restart, how long to wait before killing; None = as its egg says.
         automatic: a restart by policy; the journal says so.
+        edits: changes of its files for this start alone (start and restart).
 
     Raises:
         Conflict `wrong_state`. Locked: another operation runs (kill overtakes it instead). NodeUnavailable.
@@ -70,7 +82,7 @@ def act(container: Container, action: str, *, user: Any, actor: Actor, timeout_s
             overtake(container, running)
         elif running is None:
             check_allowed(container, action)
-        kind, payload, seconds = _payload(container, action, timeout_seconds)
+        kind, payload, seconds = _payload(container, action, timeout_seconds, list(edits))
         operation = take(container, action, user=user, deadline_seconds=seconds)
         if action in DESIRED:
             changes: dict[str, Any] = {"desired": DESIRED[action]}
@@ -120,7 +132,7 @@ def stop_spec(container: Container, timeout_seconds: float | None) -> StopSpec:
     return StopSpec(signal=known.signal, command=known.command, grace_seconds=timeout_seconds)
 
 
-def _payload(container: Container, action: str, timeout_seconds: float | None) -> tuple[str, Part, float]:
+def _payload(container: Container, action: str, timeout_seconds: float | None, edits: list[ConfigEdit]) -> tuple[str, Part, float]:
     """(command, payload, seconds until it must have ended)."""
     kind = f"container.{action}"
     if action in ("start", "restart"):
@@ -128,14 +140,42 @@ def _payload(container: Container, action: str, timeout_seconds: float | None) -
         spec = current_spec(container)
         if container.spec_changed:
             auth = registry_auth(container)
-            return "container.create", CreatePayload(spec=spec, replace=True, stop=stop, registry_auth=auth), stop.grace_seconds + START_SECONDS
+            made = CreatePayload(spec=spec, replace=True, stop=stop, registry_auth=auth, edits=edits)
+            return "container.create", made, stop.grace_seconds + START_SECONDS
         if action == "start":
-            return kind, StartPayload(spec=spec), START_SECONDS
-        return kind, RestartPayload(stop=stop, spec=spec), stop.grace_seconds + START_SECONDS
+            return kind, StartPayload(spec=spec, edits=edits), START_SECONDS
+        return kind, RestartPayload(stop=stop, spec=spec, edits=edits), stop.grace_seconds + START_SECONDS
     if action == "stop":
         stop = stop_spec(container, timeout_seconds)
         return kind, StopPayload(stop=stop), stop.grace_seconds + SLACK_SECONDS
     return kind, KillPayload() if action == "kill" else EmptyPayload(), SLACK_SECONDS
+
+
+def typed(container: Container, text: str) -> bool:
+    """Somebody wrote a line to its console. Its own stop command is a wish to stop: what follows is no crash, and nothing starts it again.
+
+    Returns whether it was that line.
+    """
+    stop = stop_spec(container, None)
+    if not stop.command or text.strip() != stop.command.strip():
+        return False
+    now = clock.now()
+    with transaction.atomic():
+        taken = (
+            Container.objects.filter(pk=container.pk, status__in=(Status.RUNNING, Status.STARTING))
+            .unlocked()
+            .update(
+                desired=Desired.STOPPED,
+                status=Status.STOPPING,
+                status_reason="Its stop command was typed into its console.",
+                status_since=now,
+                status_deadline=now + timedelta(seconds=stop.grace_seconds + SLACK_SECONDS),
+            )
+        )
+        if taken:
+            container.refresh_from_db()
+            announce(container)
+    return bool(taken)
 
 
 def plan_restart(container: Container, *, crashed: bool = True) -> None:

@@ -19,14 +19,23 @@ class WarningSerializer(StrictSerializer):
     message = serializers.CharField(read_only=True)
 
 
+class PrivilegeSerializer(StrictSerializer):
+    """Something of the machine that the egg asks for."""
+
+    kind = serializers.CharField(read_only=True, help_text="bind, device, capability, privileged, host_network or administrator_only.")
+    value = serializers.CharField(read_only=True, allow_blank=True)
+
+
 class VersionSerializer(StrictModelSerializer):
     """One state of an egg."""
 
     warnings = WarningSerializer(many=True, read_only=True)
+    privileges = PrivilegeSerializer(many=True, read_only=True)
+    needs_approval = serializers.BooleanField(read_only=True, help_text="No container can be made of it before an administrator approves.")
 
     class Meta:
         model = EggVersion
-        fields = ["id", "number", "source_format", "digest", "warnings", "created_at"]
+        fields = ["id", "number", "source_format", "digest", "warnings", "privileges", "needs_approval", "approved_at", "created_at"]
         read_only_fields = fields
 
 
@@ -85,14 +94,16 @@ class EggDetailSerializer(EggSerializer):
     ports = EggPortSerializer(many=True, read_only=True)
     features = serializers.ListField(child=serializers.CharField(), read_only=True)
     startup_done = serializers.ListField(child=serializers.CharField(allow_blank=True), read_only=True)
-    stop = serializers.CharField(read_only=True)
+    stop = serializers.CharField(read_only=True, allow_blank=True)
+    runs = serializers.ChoiceField(choices=["startup", "image"], read_only=True, help_text="image: it starts as its image does.")
+    notes = serializers.CharField(read_only=True, allow_blank=True, help_text="Plain text for people.")
     has_install_script = serializers.BooleanField(read_only=True)
     update_url = serializers.CharField(read_only=True)
 
     class Meta(EggSerializer.Meta):
         fields = [
             *EggSerializer.Meta.fields, "current", "docker_images", "startup_commands", "variables", "ports", "features", "startup_done", "stop",
-            "has_install_script", "update_url",
+            "runs", "notes", "has_install_script", "update_url",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -112,15 +123,50 @@ class EggDetailSerializer(EggSerializer):
             "features": definition.features,
             "startup_done": definition.startup_done,
             "stop": definition.stop,
+            "runs": definition.runs,
+            "notes": definition.notes,
             "has_install_script": bool(definition.install.script),
             "update_url": definition.update_url,
         }
+
+
+class EggLabelsSerializer(StrictSerializer):
+    """`PATCH /api/eggs/{id}`: what the library files an egg under."""
+
+    category = serializers.CharField(max_length=64, allow_blank=True, required=False)
+    tags = serializers.ListField(child=serializers.CharField(max_length=64), max_length=64, required=False)
+
+
+class UseVersionSerializer(StrictSerializer):
+    """Which version new containers get."""
+
+    number = serializers.IntegerField(min_value=1)
+
+
+class ChangeSerializer(StrictSerializer):
+    """One difference between two versions."""
+
+    section = serializers.ChoiceField(choices=["image", "startup", "variable", "file", "install", "privilege", "other"], read_only=True)
+    what = serializers.CharField(read_only=True)
+    kind = serializers.ChoiceField(choices=["added", "removed", "changed"], read_only=True)
+    before = serializers.CharField(read_only=True, allow_blank=True)
+    after = serializers.CharField(read_only=True, allow_blank=True)
+    lines = serializers.ListField(child=serializers.CharField(allow_blank=True), read_only=True, help_text="A unified diff of a longer text.")
+
+
+class DiffSerializer(StrictSerializer):
+    """What differs."""
+
+    old = serializers.IntegerField(read_only=True)
+    new = serializers.IntegerField(read_only=True)
+    changes = ChangeSerializer(many=True, read_only=True)
 
 
 class SkippedSerializer(StrictSerializer):
     """What a file held that was left out."""
 
     name = serializers.CharField(read_only=True)
+    code = serializers.CharField(read_only=True)
     message = serializers.CharField(read_only=True)
 
 
@@ -174,7 +220,12 @@ class PreviewSerializer(StrictSerializer):
     image = serializers.CharField(read_only=True)
     startup = serializers.CharField(read_only=True, help_text="The line as people read it; hidden values are masked.")
     command = serializers.ListField(child=serializers.CharField(), read_only=True)
+    entrypoint = serializers.ListField(child=serializers.CharField(), read_only=True, allow_null=True, help_text="null: the image's own.")
+    startup_mode = serializers.ChoiceField(
+        choices=["auto", "shell", "entrypoint"], read_only=True, help_text="auto: the node looks whether the image evaluates STARTUP by itself."
+    )
     environment = serializers.DictField(child=serializers.CharField(allow_blank=True), read_only=True)
     config_files = ConfigFileSerializer(many=True, read_only=True)
     stop = StopSerializer(read_only=True)
+    privileges = PrivilegeSerializer(many=True, read_only=True)
     errors = PreviewErrorSerializer(many=True, read_only=True)  # type: ignore[assignment]  # the metaclass takes it out of the class

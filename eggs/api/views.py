@@ -18,27 +18,32 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import has, require
+from accounts.access import require
 from accounts.models import User
 from eggs import services
-from eggs.access import get_egg, visible_eggs
+from eggs.access import get_egg, rights, sees_eggs, visible_eggs
 from eggs.api.parsers import RawFile
 from eggs.api.serializers import (
+    DiffSerializer,
     EggDetailSerializer,
+    EggLabelsSerializer,
     EggSerializer,
     ImportedSerializer,
     PreviewRequestSerializer,
     PreviewSerializer,
+    UseVersionSerializer,
     VersionSerializer,
 )
 from eggs.definition import EggDefinition
-from eggs.formats import EggRefused, export
+from eggs.diffing import differences
+from eggs.formats import export
 from eggs.formats.reading import MAX_BYTES
 from eggs.models import Egg, EggVersion
-from eggs.rendering import HIDDEN, render
+from eggs.rendering import masked, render
+from eggs.selectors import tagged
 from lormas.common.api.filters import TrueOrFalse
 from lormas.common.api.parsers import ApiParser, BodyTooLarge
-from lormas.common.errors import NotFound
+from lormas.common.errors import FieldError, NotFound, Refused
 
 MAX_FILES = 50
 IMPORT_SCHEMA: dict[str, Any] = {
@@ -75,8 +80,7 @@ class EggFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def by_tag(self, queryset: QuerySet[Egg], name: str, value: str) -> QuerySet[Egg]:
-        """SQLite has no look-up inside of JSON lists: the quoted word in the list's text."""
-        return queryset.filter(tags__icontains=f'"{value}"') if '"' not in value else queryset.none()
+        return tagged(queryset, value)
 
 
 class ImportMixin:
@@ -86,17 +90,15 @@ class ImportMixin:
         user = person(request)
         require(user, "eggs.manage")
         result = services.ImportResult()
-        files = self._files(request)
-        for name, data in files:
-            try:
-                one = services.import_egg(data, filename=name, user=user, actor=user.as_actor())
-            except EggRefused as error:
-                if len(files) == 1:
-                    raise
-                result.skipped.append({"name": name, "message": f"{error.code}: {error.detail}"})
-                continue
-            result.eggs.extend(one.eggs)
-            result.warnings.extend(one.warnings)
+        files, wrong = self._files(request), list[FieldError]()
+        for report in services.import_files(files, user=user, actor=user.as_actor()):
+            if report.refused is not None and len(files) == 1:
+                raise report.refused
+            result.add(report, several=len(files) > 1)
+            if report.refused is not None:
+                wrong.append(FieldError(report.name, report.refused.detail, report.refused.code))
+        if wrong and not result.eggs:
+            raise Refused("None of the files is an egg.", code="all_refused", errors=wrong)
         return Response(ImportedSerializer(result).data, status=201)
 
     def _files(self, request: Request) -> list[tuple[str, bytes]]:
@@ -127,7 +129,8 @@ class Eggs(ImportMixin, generics.ListAPIView[Egg]):
         if getattr(self, "swagger_fake_view", False):
             return Egg.objects.none()
         user = person(self.request)
-        require(user, "eggs.view")
+        if not sees_eggs(user):
+            require(user, "eggs.view")
         return visible_eggs(user)
 
     @extend_schema(tags=["eggs"])
@@ -161,7 +164,23 @@ class EggDetail(APIView):
         user = person(request)
         egg = get_egg(user, egg_id, "eggs.view")
         definition_of(egg)
-        return Response(EggDetailSerializer.of(egg, manager=has(user, "eggs.manage")))
+        return Response(EggDetailSerializer.of(egg, manager="eggs.manage" in rights(user, egg)))
+
+    @extend_schema(request=EggLabelsSerializer, responses={200: EggDetailSerializer}, tags=["eggs"])
+    def patch(self, request: Request, egg_id: UUID) -> Response:
+        """Change category and tags; what an egg says changes by importing a file."""
+        user = person(request)
+        egg = get_egg(user, egg_id, "eggs.manage")
+        serializer = EggLabelsSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        services.label_egg(egg, changes=serializer.validated_data, actor=user.as_actor())
+        definition_of(egg)
+        return Response(EggDetailSerializer.of(egg, manager=True))
+
+    @extend_schema(request=EggLabelsSerializer, responses={200: EggDetailSerializer}, tags=["eggs"])
+    def put(self, request: Request, egg_id: UUID) -> Response:
+        """As PATCH."""
+        return self.patch(request, egg_id)
 
     @extend_schema(responses={204: None}, tags=["eggs"])
     def delete(self, request: Request, egg_id: UUID) -> Response:
@@ -186,6 +205,73 @@ class EggVersions(generics.ListAPIView[EggVersion]):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List the versions of an egg, newest first."""
         return super().get(request, *args, **kwargs)
+
+
+def version_of(egg: Egg, number: int | str) -> EggVersion:
+    """One version by its number. Raises NotFound."""
+    found = egg.versions.filter(number=number).first() if str(number).isdigit() and len(str(number)) < 10 else None
+    if found is None:
+        raise NotFound(f"The egg {egg.name} has no version {number}.")
+    return found
+
+
+class EggUse(APIView):
+    """Which version new containers get."""
+
+    @extend_schema(request=UseVersionSerializer, responses={200: EggDetailSerializer}, tags=["eggs"])
+    def post(self, request: Request, egg_id: UUID) -> Response:
+        """Make a version the current one again. Containers keep theirs until they are moved."""
+        user = person(request)
+        egg = get_egg(user, egg_id, "eggs.manage")
+        serializer = UseVersionSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        egg = services.use_version(version_of(egg, serializer.validated_data["number"]), actor=user.as_actor())
+        return Response(EggDetailSerializer.of(egg, manager=True))
+
+
+class EggApproval(APIView):
+    """An administrator's word on what a version asks of the machine."""
+
+    @extend_schema(request=None, responses={200: VersionSerializer}, tags=["eggs"])
+    def post(self, request: Request, egg_id: UUID, number: int) -> Response:
+        """Approve what a version asks for: host mounts, devices, the host's network, privileged mode."""
+        user = person(request)
+        version = version_of(get_egg(user, egg_id, "eggs.manage"), number)
+        require(user, "containers.host_access")
+        return Response(VersionSerializer(services.approve_version(version, user=user, actor=user.as_actor())).data)
+
+    @extend_schema(responses={200: VersionSerializer}, tags=["eggs"])
+    def delete(self, request: Request, egg_id: UUID, number: int) -> Response:
+        """Take the approval back: from their next start on, containers of this version can't run."""
+        user = person(request)
+        version = version_of(get_egg(user, egg_id, "eggs.manage"), number)
+        require(user, "containers.host_access")
+        return Response(VersionSerializer(services.withdraw_approval(version, actor=user.as_actor())).data)
+
+
+class EggDiff(APIView):
+    """Two versions side by side."""
+
+    @extend_schema(
+        tags=["eggs"],
+        parameters=[
+            OpenApiParameter("old", int, description="Default: the one before `new`."),
+            OpenApiParameter("new", int, description="Default: current."),
+        ],
+        responses={200: DiffSerializer},
+    )
+    def get(self, request: Request, egg_id: UUID) -> Response:
+        """What differs between two versions of an egg."""
+        user = person(request)
+        egg = get_egg(user, egg_id, "eggs.view")
+        definition_of(egg)
+        assert egg.current is not None
+        new = version_of(egg, request.query_params.get("new", str(egg.current.number)))
+        old = version_of(egg, request.query_params.get("old", str(max(1, new.number - 1))))
+        found = differences(
+            EggDefinition.from_json(old.definition), EggDefinition.from_json(new.definition), manager="eggs.manage" in rights(user, egg)
+        )
+        return Response(DiffSerializer({"old": old.number, "new": new.number, "changes": found}).data)
 
 
 class EggExport(APIView):
@@ -225,11 +311,12 @@ class EggPreview(APIView):
     def post(self, request: Request, egg_id: UUID) -> Response:
         """What a container would get with these values, and what is wrong with them. Nothing is made."""
         user = person(request)
-        definition = definition_of(get_egg(user, egg_id, "eggs.view"))
+        egg = get_egg(user, egg_id, "eggs.view")
+        definition = definition_of(egg)
         serializer = PreviewRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
-        manager = has(user, "eggs.manage")
+        manager = "eggs.manage" in rights(user, egg)
         rendered = render(
             definition,
             values=asked["values"],
@@ -239,14 +326,18 @@ class EggPreview(APIView):
             primary_port=asked["port"],
             privileged=manager,
         )
-        hidden = set() if manager else {v.env_variable.upper() for v in definition.effective_variables() if not v.user_viewable}
+        if not manager:
+            rendered = masked(definition, rendered)
         body = {
             "image": rendered.image,
             "startup": rendered.startup,
             "command": rendered.command,
-            "environment": {name: HIDDEN if name.upper() in hidden else value for name, value in rendered.env.items()},
-            "config_files": rendered.config_files if manager or not hidden else [],
+            "entrypoint": rendered.entrypoint,
+            "startup_mode": rendered.startup_mode,
+            "environment": rendered.env,
+            "config_files": rendered.config_files,
             "stop": rendered.stop,
+            "privileges": rendered.privileges,
             "errors": rendered.errors,
         }
         return Response(PreviewSerializer(body).data)

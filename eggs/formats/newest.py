@@ -6,19 +6,17 @@ import re
 import uuid
 from typing import Any, Final
 
-from eggs import rules
-from eggs.definition import ConfigFile, EggDefinition, EggPort, InstallScript, Variable
+from eggs import pictures, rules
+from eggs.definition import ConfigFile, EggDefinition, InstallScript, Variable
+from eggs.formats.extension import extension_of, is_image_egg
 from eggs.problems import EggRefused, Warnings
 from lormas.common import strictjson
 from lormas.common.images import is_reference
 
 Raw = dict[str, Any]
 _ENV: Final = re.compile(r"[A-Za-z0-9_]{1,191}\Z")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z")
-_PICTURE: Final = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+\Z")  # no SVG: it can carry script
-_PATH: Final = re.compile(r"/(?:[\w.-]+/?)+\Z")
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z")
 _ICON_NAME: Final = re.compile(r"[a-z0-9-]{1,64}\Z")
-MAX_ICON_CHARS: Final = 400_000
 RESERVED: Final = frozenset(
     (
         "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT", "ENV", "HOME", "USER", "STARTUP", "SERVER_UUID", "UUID", "P_SERVER_UUID",
@@ -33,12 +31,12 @@ def definition_of(raw: Raw, *, warnings: Warnings) -> EggDefinition:
     if not isinstance(name, str) or not name.strip():
         raise EggRefused("E_NAME", "The egg has no name.")
     author = _text(raw.get("author"))
-    if not _EMAIL.match(author):
+    if not EMAIL.match(author):
         warnings.add("W_AUTHOR_NOT_EMAIL", "author is no e-mail address.")
     config = raw.get("config")
     config = config if isinstance(config, dict) else {}
     images = _images(raw["docker_images"], warnings)
-    startups = _startups(raw.get("startup_commands"))
+    startups = [] if is_image_egg(raw.get("lormas")) else _startups(raw.get("startup_commands"))
     variables = _variables(raw, warnings)
     files, startup = _objects(config, "files"), _objects(config, "startup")
     if config.get("files", 0) is None or config.get("startup", 0) is None:
@@ -66,7 +64,7 @@ def definition_of(raw: Raw, *, warnings: Warnings) -> EggDefinition:
         strip_ansi=bool(startup.get("strip_ansi")),
         stop=stop,
         install=_install(raw),
-        **_extension(raw.get("lormas")),
+        **extension_of(raw.get("lormas"), warnings),
     )
 
 
@@ -104,12 +102,14 @@ def _icon(raw: Raw) -> str:
     if _ICON_NAME.match(name):
         return name
     for candidate in (raw.get("icon"), raw.get("image")):
-        if isinstance(candidate, str) and len(candidate) <= MAX_ICON_CHARS and _PICTURE.match(candidate):
-            return candidate
+        if isinstance(candidate, str) and candidate.startswith("data:") and (picture := pictures.sanitised(candidate)):
+            return picture
     return ""
 
 
 def _images(found: dict[str, Any], warnings: Warnings) -> list[tuple[str, str]]:
+    if not found:
+        raise EggRefused("E_IMAGES", "The egg names no image.")
     choices = []
     for label, value in found.items():
         if not isinstance(value, str):
@@ -244,30 +244,3 @@ def _install(raw: Raw) -> InstallScript:
     container = _text(found.get("container")).strip()
     entrypoint = _text(found.get("entrypoint")).strip() or "bash"
     return InstallScript(script=script.replace("\r\n", "\n").replace("\r", "\n"), container=container, entrypoint=entrypoint)
-
-
-def _extension(found: Any) -> dict[str, Any]:
-    """What our own eggs add under `lormas`; anything of another shape is ignored."""
-    if not isinstance(found, dict):
-        return {}
-    made: dict[str, Any] = {"category": _text(found.get("category"))[:64]}
-    command = found.get("process_command")
-    if isinstance(command, list) and all(isinstance(word, str) for word in command):
-        made["process_command"] = command
-    target = _text(found.get("data_target"))
-    if _PATH.match(target) and ".." not in target:
-        made["data_target"] = target
-    grace = found.get("grace_seconds")
-    if isinstance(grace, int | float) and not isinstance(grace, bool) and 0 < grace <= 3600:
-        made["grace_seconds"] = float(grace)
-    ports = found.get("ports")
-    made["ports"] = [
-        EggPort(container=port.get("container", 0), protocol=port.get("protocol", "tcp"))
-        for port in (ports if isinstance(ports, list) else [])
-        if isinstance(port, dict) and _is_port(port.get("container", 0)) and port.get("protocol", "tcp") in ("tcp", "udp")
-    ]
-    return made
-
-
-def _is_port(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535

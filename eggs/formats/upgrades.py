@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eggs.problems import EggRefused, Warnings
+from eggs.problems import Warnings
 
 Raw = dict[str, Any]
 
@@ -32,7 +32,7 @@ def images_to_map(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
     if not (isinstance(images, list | dict) and images):
         images = [image] if isinstance(image, str) and image.strip() and not image.startswith("data:") else None
     if not images:
-        raise EggRefused("E_IMAGES", "The egg names no image.")
+        return {**made, "docker_images": {}}  # refused in its turn
     if not old:
         warnings.add("W_IMAGES_FALLBACK", "docker_images is missing; images or image was taken.")
     made["docker_images"] = _labelled(images)
@@ -54,4 +54,30 @@ def startup_fallback(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
     made = startup_to_map(raw, version=version, warnings=warnings)
     if made["startup_commands"]:
         warnings.add("W_STARTUP_FALLBACK", "startup_commands is missing; startup was taken.")
+    return made
+
+
+def restored(raw: Raw, *, version: str, warnings: Warnings) -> Raw:
+    """What our own export had to write differently for other panels, as it was; it is checked afterwards like everything else."""
+    ours = raw.get("lormas")
+    found = ours.get("restore") if isinstance(ours, dict) else None
+    if not isinstance(found, dict):
+        return raw
+    made = {**raw, **{key: found[key] for key in ("tags", "icon", "author", "startup_commands") if key in found}}
+    config, scripts, variables = raw.get("config"), raw.get("scripts"), raw.get("variables")
+    if "stop" in found and isinstance(config, dict):
+        made["config"] = {**config, "stop": found["stop"]}
+    installation = scripts.get("installation") if isinstance(scripts, dict) else None
+    if "install_container" in found and isinstance(installation, dict):
+        made["scripts"] = {"installation": {**installation, "container": found["install_container"]}}
+    changes = found.get("variables")
+    if isinstance(changes, list) and isinstance(variables, list):
+        made["variables"] = [dict(entry) if isinstance(entry, dict) else entry for entry in variables]
+        for change in changes:
+            number = change.get("index") if isinstance(change, dict) else None
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(variables):
+                continue
+            entry = made["variables"][number]
+            if isinstance(entry, dict) and entry.get("env_variable") == change.get("of"):
+                entry.update({key: change[key] for key in ("env_variable", "name", "rules", "sort") if key in change})
     return made

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lormas.common.ratelimit import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Problem(Exception):
     status = 400
     code = "bad_request"
     title = "Bad request"
+    verdict: Verdict | None = None
+    """Of the limit that counted this try; the answer's `X-RateLimit-*` say it."""
 
     def __init__(self, detail: str, *, code: str | None = None, errors: list[FieldError] | None = None, extra: dict[str, Any] | None = None) -> None:
         super().__init__(detail)

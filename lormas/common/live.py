@@ -57,7 +57,8 @@ class NodeRefused(Exception):
 
 
 class Question(TypedDict, total=False):
-    """What travels on `node:<id>` to its gateway. `op`: wake | rpc | watch | unwatch | exec | input | resize | kill | close."""
+    """What travels on `node:<id>` to its gateway. `op`: wake | rpc | watch | unwatch | exec | terminal |
+    bulk | input | resize | pay | kill | close."""
 
     op: str
     reply: str
@@ -69,6 +70,7 @@ class Question(TypedDict, total=False):
     stream_id: str
     after: int
     data: str
+    bytes: int
 
 
 # -------------------------------------------------------------------------------------------------------------- sync side
@@ -252,6 +254,32 @@ class Hub:
         except (redis.RedisError, OSError) as error:
             log.warning("live.publish_failed", channel=channel, error=str(error))
             return 0
+
+    async def hand(self, channel: str, data: bytes) -> bool:
+        """Bytes to the one viewer of a channel: directly if it is of this process, else through Redis. False if there is none."""
+        if channel in self._taps:
+            self._deliver(channel, data)
+            return True
+        try:
+            return int(await self._redis.publish(PREFIX + channel, ORIGIN + data)) > 0
+        except (redis.RedisError, OSError) as error:
+            log.warning("live.publish_failed", channel=channel, error=str(error))
+            return False
+
+    async def expect(self, key: str, value: str, *, seconds: float) -> None:
+        """Note for any process that something is awaited (a node's socket for a stream). Raises NodeOffline if Redis does not answer."""
+        try:
+            await self._redis.set(f"{PREFIX}expected:{key}", value, ex=max(1, round(seconds)))
+        except (redis.RedisError, OSError) as error:
+            raise NodeOffline(f"the message broker does not answer: {error}") from error
+
+    async def expected(self, key: str) -> str:
+        """What was noted by `expect`, once; "" if nothing is awaited (any more)."""
+        try:
+            found = await self._redis.getdel(f"{PREFIX}expected:{key}")
+        except (redis.RedisError, OSError):
+            return ""
+        return found.decode() if isinstance(found, bytes) else ""
 
     async def reply(self, key: str, answer: dict[str, Any]) -> None:
         """Answer an `ask_node` / `ask_node_async`."""

@@ -18,6 +18,8 @@ from lormas.common.addresses import client_address
 log = structlog.get_logger("lormas.http")
 _GOOD = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _QUIET = ("/healthz", "/readyz", "/api/healthz", "/metrics", "/static/")
+_OWN_CACHE = ("/static/", "/preview/")
+"""Below these what answers says itself how long it may be kept."""
 
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -81,7 +83,10 @@ def is_api(path: str) -> bool:
 
 
 class ApiMiddleware(_Around):
-    """Both trailing-slash spellings reach the same view without a redirect; API answers are private and tell their rate limit."""
+    """Both trailing-slash spellings reach the same view without a redirect.
+
+    Answers are private unless they say else, and tell the limit that counted them.
+    """
 
     def before(self, request: HttpRequest) -> None:
         path = request.path_info
@@ -96,15 +101,17 @@ class ApiMiddleware(_Around):
             request.path_info = path.rstrip("/") or "/"
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> None:
-        if not is_api(request.path_info):
-            return
-        if not response.has_header("Cache-Control"):
-            response.headers["Cache-Control"] = "no-store"
-        patch_vary_headers(response, ["Accept", "Authorization", "Cookie"])
-        if isinstance(response, HttpResponse):
-            response.headers.setdefault("X-Content-Type-Options", "nosniff")
         verdict = getattr(request, "rate_verdict", None)
         if verdict is not None:
             response.headers["X-RateLimit-Limit"] = str(verdict.limit)
             response.headers["X-RateLimit-Remaining"] = str(verdict.remaining)
             response.headers["X-RateLimit-Reset"] = str(verdict.reset_seconds)
+            if response.status_code == 429:
+                response.headers.setdefault("Retry-After", str(verdict.reset_seconds))
+        if not response.has_header("Cache-Control") and not request.path_info.startswith(_OWN_CACHE):
+            response.headers["Cache-Control"] = "no-store"
+        if not is_api(request.path_info):
+            return
+        patch_vary_headers(response, ["Accept", "Authorization", "Cookie"])
+        if isinstance(response, HttpResponse):
+            response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -47,7 +47,7 @@ class Limit:
         """Count one. Raises LimiterDown."""
         key = self._key(subject)
         try:
-            with _client().pipeline(transaction=True) as pipe:
+            with client().pipeline(transaction=True) as pipe:
                 pipe.set(key, 0, nx=True, ex=self.window_seconds)
                 pipe.incr(key)
                 pipe.pttl(key)
@@ -63,19 +63,20 @@ class Limit:
         """Take one hit back (it turned out to be none). Never opens a window that a flood closed: earlier hits stay counted (E10)."""
         key = self._key(subject)
         try:
-            if int(_client().decr(key)) < 0:
-                _client().delete(key)  # the window ended in between: DECR made a key without expiry
+            if int(client().decr(key)) < 0:
+                client().delete(key)  # the window ended in between: DECR made a key without expiry
         except redis.RedisError as error:
             log.warning("ratelimit.down", error=str(error))
 
     def forget(self, subject: str) -> None:
         """Drop the count (an administrator's act)."""
         try:
-            _client().delete(self._key(subject))
+            client().delete(self._key(subject))
         except redis.RedisError as error:
             log.warning("ratelimit.down", error=str(error))
 
 
 @lru_cache(maxsize=1)
-def _client() -> redis.Redis:
+def client() -> redis.Redis:
+    """The connection that counts. Its calls raise redis.RedisError within 2 s where no server is."""
     return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2, health_check_interval=30)

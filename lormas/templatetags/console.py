@@ -16,6 +16,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 from lucide import IconDoesNotExist, _render_icon
 
+from accounts.access import has
+from audit.diff import Change, changes
 from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
@@ -26,6 +28,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
     "container": {
         "creating": (lazy("Creating"), "blue busy"),
         "installing": (lazy("Installing"), "blue busy"),
+        "install_failed": (lazy("Install failed"), "red"),
         "starting": (lazy("Starting"), "blue busy"),
         "running": (lazy("Running"), "green"),
         "paused": (lazy("Paused"), "amber hollow"),
@@ -271,6 +274,31 @@ ENTRY_WORDS: dict[str, Any] = {
     "accounts.profile": lazy("changed the profile of"),
     "accounts.superuser": lazy("made the administrator"),
     "api.denied": lazy("tried what is not allowed:"),
+    "ws.denied": lazy("tried what is not allowed on"),
+    "nodes.denied": lazy("came with a node token that is not good"),
+    "grants.give": lazy("gave access to"),
+    "grants.change": lazy("changed an access to"),
+    "grants.take": lazy("ended an access to"),
+    "grants.expire": lazy("saw an access end to"),
+    "accounts.user_create": lazy("made the account of"),
+    "accounts.user_update": lazy("changed the account of"),
+    "accounts.user_role": lazy("changed the role of"),
+    "accounts.user_activate": lazy("activated"),
+    "accounts.user_deactivate": lazy("deactivated"),
+    "accounts.user_delete": lazy("deleted the account of"),
+    "accounts.reset_password": lazy("reset the password of"),
+    "accounts.role_create": lazy("made the role"),
+    "accounts.role_update": lazy("changed the role"),
+    "accounts.role_delete": lazy("deleted the role"),
+    "accounts.invite": lazy("invited"),
+    "accounts.invite_revoke": lazy("took back the invitation of"),
+    "accounts.invite_accept": lazy("took the invitation as"),
+    "accounts.impersonate": lazy("began to see the console as"),
+    "accounts.impersonate_end": lazy("ended seeing the console as"),
+    "audit.prune": lazy("removed what was kept long enough from"),
+    "clusters.create": lazy("made the cluster"),
+    "clusters.update": lazy("changed the cluster"),
+    "clusters.delete": lazy("deleted the cluster"),
     "accounts.sign_in": lazy("signed in"),
     "accounts.sign_out": lazy("signed out"),
 }
@@ -287,6 +315,27 @@ def entry_words(entry: Any) -> str:
         if entry.outcome == "refused"
         else _("%(what)s: failed") % {"what": words_}
     )
+
+
+@register.simple_tag
+def entry_changes(entry: Any) -> list[Change]:
+    """What a row of the journal changed."""
+    return changes(entry.before, entry.after)
+
+
+@register.simple_tag(takes_context=True)
+def entry_address(context: dict[str, Any], entry: Any) -> str:
+    """Where it came from: to readers of the journal, and one's own (I06)."""
+    reader = context.get("user")
+    known = reader is not None and entry.address and (has(reader, "audit.view") or entry.actor_id == str(reader.pk))
+    return str(entry.address) if known else ""
+
+
+@register.simple_tag
+def until(value: datetime) -> SafeString:
+    """A time to come: `in 3h 2m`, the exact one on hover."""
+    word = _("in %(span)s") % {"span": span_word((value - clock.now()).total_seconds())}
+    return format_html('<time datetime="{}" title="{}">{}</time>', clock.rfc3339(value), clock.rfc3339(value), word)
 
 
 @register.filter

@@ -16,17 +16,15 @@ from rest_framework.views import APIView
 from accounts.access import require
 from accounts.models import User
 from audit.services import Actor
-from nodes import clusters, placement, selectors, services
-from nodes.access import get_cluster, get_node, visible_clusters, visible_nodes
+from nodes import clusters, selectors, services
+from nodes.access import get_cluster, get_node, sees_nodes, visible_clusters, visible_nodes
 from nodes.api.filters import NodeFilter
 from nodes.api.serializers import (
     ClusterSerializer,
-    DemandSerializer,
     NodeChangeSerializer,
     NodeSerializer,
     NodeStatsSerializer,
     NodeWishSerializer,
-    RankingSerializer,
     RegisteredNodeSerializer,
     SchedulableSerializer,
     StatusSerializer,
@@ -51,6 +49,12 @@ def checked(serializer_class: Any, data: Any, *, partial: bool = False) -> dict[
     return validated
 
 
+def see_nodes(request: Request) -> None:
+    """Raises Forbidden for somebody to whom no node is shown."""
+    if not sees_nodes(request.user):
+        require(request.user, "nodes.view")
+
+
 class NodeList(ListAPIView[Node]):
     """All nodes; register one."""
 
@@ -71,7 +75,7 @@ class NodeList(ListAPIView[Node]):
     @extend_schema(tags=["nodes"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List nodes."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return super().get(request, *args, **kwargs)
 
 
@@ -151,7 +155,7 @@ class NodeStats(APIView):
     @extend_schema(tags=["nodes"], responses={200: NodeStatsSerializer})
     def get(self, request: Request) -> Response:
         """Counts by status, capacity, what is promised, containers, percent."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return Response(NodeStatsSerializer(selectors.stats(visible_nodes(request.user))).data)
 
 
@@ -191,7 +195,7 @@ class Clusters(ListAPIView[Cluster]):
     @extend_schema(tags=["clusters"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List clusters."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(tags=["clusters"], request=ClusterSerializer, responses={201: ClusterSerializer})
@@ -250,42 +254,3 @@ class ClusterCapacity(APIView):
         """As `/api/nodes/stats`, for one cluster."""
         cluster = get_cluster(request.user, cluster_id)
         return Response(NodeStatsSerializer(selectors.stats(visible_nodes(request.user).filter(cluster=cluster))).data)
-
-
-class PlacementPreview(APIView):
-    """Where would it go?"""
-
-    @extend_schema(tags=["nodes"], request=DemandSerializer, responses={200: RankingSerializer})
-    def post(self, request: Request) -> Response:
-        """Rank the nodes for a demand; says for each rejected one which rule refused it. Changes nothing."""
-        require(request.user, "nodes.view")
-        body = checked(DemandSerializer, request.data)
-        cluster = get_cluster(request.user, body["cluster"]) if body.get("cluster") else None
-        if body.get("node"):
-            get_node(request.user, body["node"])
-        demand = placement.Demand(
-            cpus=body["cpus"],
-            memory_bytes=body["memory_bytes"],
-            disk_bytes=body["disk_bytes"],
-            ports=tuple((port["protocol"], port["host"]) for port in body["ports"]),
-            node_id=body.get("node"),
-            cluster_id=body.get("cluster"),
-            tolerations=tuple(placement.Toleration(**toleration) for toleration in body["tolerations"]),
-            labels=body["labels"],
-            image_arch=body["image_arch"],
-        )
-        ranking = placement.rank(demand, selectors.placement_views(), strategy=cluster.strategy if cluster else "spread")
-        answer = {
-            "candidates": [
-                {
-                    "node": view.id,
-                    "name": view.name,
-                    "free_cpus": view.free_cpus,
-                    "free_memory_bytes": int(view.free_memory_bytes),
-                    "free_storage_bytes": int(view.free_storage_bytes),
-                }
-                for view in ranking.candidates
-            ],
-            "rejected": [{"node": r.node_id, "name": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected],
-        }
-        return Response(RankingSerializer(answer).data)

@@ -13,6 +13,7 @@ import structlog
 from django.db import DatabaseError
 
 from agent.protocol import messages as wire
+from audit.denials import note_denied
 from lormas.common import ids, live
 from lormas.common.addresses import client_address
 from lormas.common.ratelimit import Limit, LimiterDown
@@ -52,6 +53,10 @@ def _bad_token_from(address: str) -> bool:
         return BAD_TOKENS.hit(address).allowed
     except LimiterDown:
         return True
+
+
+def _note_bad_token(error: BadToken, address: str) -> None:
+    note_denied("nodes.denied", message=f"{error.code}: {error.reason}", address=None if address == "local" else address)
 
 
 async def _refuse(send: Asgi, refusal: store.Refusal) -> None:
@@ -97,10 +102,10 @@ async def application(scope: dict[str, Any], receive: Receive, send: Asgi) -> No
         await _refuse(send, refusal)
     except DatabaseError as error:
         log.warning("gateway.no_database", error=str(error))
-        await send({"type": "websocket.close", "code": 1013})
+        await send({"type": "websocket.close", "code": 4503})
     except Exception:  # a fault in an upper room's hello handler: told in our log, and the agent comes again
         log.exception("gateway.admission_failed")
-        await send({"type": "websocket.close", "code": 1011})
+        await send({"type": "websocket.close", "code": 4500})
 
 
 async def _let_in(token: str, address: str, receive: Receive, send: Asgi) -> None:
@@ -129,6 +134,7 @@ async def _let_in(token: str, address: str, receive: Receive, send: Asgi) -> Non
 
 
 async def _refuse_token(error: BadToken, address: str) -> NoReturn:
+    await in_database(_note_bad_token, error, address)
     if not await in_database(_bad_token_from, address):
         raise store.Refusal("too_many", "Too many bad tokens from this address: wait a minute.", retry_after_seconds=60) from error
     raise store.Refusal(error.code, error.reason, retry_after_seconds=10) from error

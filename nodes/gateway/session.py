@@ -135,7 +135,7 @@ class AgentSession:
                 stats_seconds=settings.NODE_STATS_SECONDS,
                 server_time_unix=clock.unix(),
                 fenced=list(self.admission.fenced),
-                capabilities=["watch", "exec", "token_rotation"],
+                capabilities=["watch", "exec", "terminal", "bulk", "token_rotation"],
             )
         )
         for command in await in_database(store.outgoing, self.node_id, known_to_agent=hello.known_commands):
@@ -156,7 +156,7 @@ class AgentSession:
         if ended is not None:
             self._log.error("gateway.session_failed", exc_info=ended)
         with contextlib.suppress(OSError, RuntimeError):
-            await self._asgi_send({"type": "websocket.close", "code": 1011})
+            await self._asgi_send({"type": "websocket.close", "code": 4500})
 
     # ----------------------------------------------------------------------------------------------------------- receiving
 
@@ -185,7 +185,8 @@ class AgentSession:
     async def _handle(self, message: wire.AgentMessage) -> None:
         match message:
             case wire.Heartbeat():
-                self._note(message.usage, engine_ok=message.engine_ok, engine_error=message.engine_error)
+                skew = message.sent_at_unix - clock.unix() if message.sent_at_unix else None
+                self._note(message.usage, engine_ok=message.engine_ok, engine_error=message.engine_error, skew_seconds=skew)
             case wire.Ack() if message.command_id in self._rotations:
                 self._rotations.discard(message.command_id)
                 self._log.info("gateway.token_rotated")
@@ -195,6 +196,8 @@ class AgentSession:
                 await self._answer_question(message)
             case wire.StreamEnd():
                 self._blame(await self._streams.end(message))
+            case wire.StreamNote():
+                self._blame(await self._streams.note(message))
             case wire.Oops():
                 self._log.warning("gateway.agent_said_oops", code=message.code, detail=message.detail[:500], about=message.about[:100])
             case wire.Pong():
@@ -206,10 +209,10 @@ class AgentSession:
         """When the last frame came, of whatever kind."""
         return clock.now() - timedelta(seconds=time.monotonic() - self._heard_at)
 
-    def _note(self, usage: wire.NodeUsage, *, engine_ok: bool, engine_error: str) -> None:
+    def _note(self, usage: wire.NodeUsage, *, engine_ok: bool, engine_error: str, skew_seconds: float | None = None) -> None:
         """A sign of life, for the next batch: it counts from when it came, so that a silence is not measured shorter than it is."""
         self._noted_at = self._heard_at
-        self._last_beat = store.Beat(self.node_id, self.admission.epoch, self._heard(), usage, engine_ok, engine_error)
+        self._last_beat = store.Beat(self.node_id, self.admission.epoch, self._heard(), usage, engine_ok, engine_error, skew_seconds)
         beats().note(self._last_beat)
 
     def _blame(self, violation: str) -> None:
@@ -289,6 +292,12 @@ class AgentSession:
                 await self._streams.watch(question["container_id"], after=int(question.get("after", -1)))
             case "exec":
                 await self._streams.exec(question["stream_id"], question["container_id"], payload)
+            case "terminal":
+                await self._streams.terminal(question["stream_id"], question["container_id"], payload)
+            case "bulk":
+                await self._streams.bulk(question["stream_id"], question["container_id"], payload)
+            case "pay":
+                await self._streams.pay(question["stream_id"], int(question.get("bytes", 0)))
             case "input":
                 await self._streams.input(question["stream_id"], question.get("data", ""))
             case "resize":

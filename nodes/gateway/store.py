@@ -20,7 +20,7 @@ from django.db.models.functions import Greatest
 from agent.protocol import messages as wire
 from lormas.common import clock
 from lormas.common.wires import resolve, wired
-from nodes import commands, services, tokens
+from nodes import commands, events, health, orphans, services, tokens
 from nodes.models import Command, Node
 from nodes.states import NodeStatus
 
@@ -121,7 +121,8 @@ def negotiate(hello: wire.Hello) -> int:
     return min(hello.protocol, wire.PROTOCOL_VERSION)
 
 
-def _facts(facts: wire.NodeFacts) -> dict[str, Any]:
+def facts_columns(facts: wire.NodeFacts) -> dict[str, Any]:
+    """What an agent says of its machine, as the row keeps it."""
     return {
         "hostname": text(facts.hostname, 255),
         "ip_address": text(facts.ip_address, 64),
@@ -157,7 +158,7 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
                 retry_after_seconds=30,
             )
         changes: dict[str, Any] = {
-            **_facts(hello.facts),
+            **facts_columns(hello.facts),
             "agent_version": text(hello.agent_version, 32),
             "kubelet_version": text(hello.agent_version, 64),
             "protocol_version": protocol,
@@ -172,12 +173,18 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
             "engine_error": text(hello.engine_error, 255),
         }
         Node.objects.filter(pk=node.pk).update(**changes)
+        before_version = node.agent_version
         node.refresh_from_db()
         settle_status(node)
+        take_signals(node, skew_seconds=None, connected=True)
+        if before_version and before_version != node.agent_version:
+            events.note(node, "upgrade", f"Agent {before_version} became {node.agent_version}.")
+        events.note(node, "joined", f"The agent {node.agent_version} connected.")
         node.refresh_from_db()
         fenced: list[str] = []
         for dotted in wired("NODE_HELLO"):
             fenced += resolve(dotted)(node, hello)
+        orphans.note_listing(node.pk, hello.containers, complete=hello.containers_complete)
         elsewhere = foreign(node.pk, {report.container_id for report in hello.containers})
         services.publish_node(node)
     return Admission(node.pk, node.name, node.session_epoch, protocol, tuple(fenced), frozenset(elsewhere), hello.engine_error)
@@ -198,6 +205,28 @@ def settle_status(node: Node) -> None:
         services.move_status(node, to=NodeStatus.NOT_READY, reason=reason)
 
 
+def take_signals(node: Node, *, skew_seconds: float | None, connected: bool) -> None:
+    """Take in what a beat or hello says of the node's health; levels that move go to its timeline. `node` is as the row is now."""
+    now = clock.unix()
+    readings = {
+        "socket": health.socket(connected, silent_seconds=0),
+        "engine": health.engine(node.engine_ok, node.engine_error),
+        "version": health.version(node.agent_version, settings.VERSION),
+    }
+    used = node.usage.get("storage_used_bytes", 0)
+    if used:
+        readings["disk"] = health.disk(used, node.total_storage_bytes, before=health.known(node.signals, "disk").level)
+    if skew_seconds is not None:
+        readings["clock"] = health.clock(skew_seconds, before=health.known(node.signals, "clock").level)
+    kept, moved = health.update(node.signals, readings, now=now)
+    Node.objects.filter(pk=node.pk).update(signals=kept)
+    node.signals = kept
+    for name, before, after in moved:
+        if before.level != "unknown" or after.level in ("bad", "warning"):
+            level = {"bad": "error", "warning": "warning"}.get(after.level, "info")
+            events.note(node, "signal", f"{name}: {after.cause or after.level}", level=level, before=before.level, after=after.level)
+
+
 def leave(node_id: UUID, *, epoch: int, gateway: str, heard_at: datetime) -> None:
     """The socket of this session is gone. Status stays: silence since `heard_at` decides, not the socket."""
     gone = Node.objects.filter(pk=node_id, session_epoch=epoch, gateway=gateway).update(
@@ -206,6 +235,7 @@ def leave(node_id: UUID, *, epoch: int, gateway: str, heard_at: datetime) -> Non
     if gone:
         node = Node.objects.filter(pk=node_id).first()
         if node is not None:
+            events.note(node, "left", "The agent's connection ended.", level="warning")
             services.publish_node(node)
 
 
@@ -248,6 +278,8 @@ class Beat:
     usage: wire.NodeUsage
     engine_ok: bool
     engine_error: str
+    skew_seconds: float | None = None
+    """The agent's clock minus ours; None where the message did not tell."""
 
 
 def write_beats(beats: list[Beat]) -> tuple[set[UUID], set[UUID]]:
@@ -264,11 +296,13 @@ def write_beats(beats: list[Beat]) -> tuple[set[UUID], set[UUID]]:
             )
             if not kept:
                 stale.add(beat.node_id)
-    heard = [beat.node_id for beat in beats if beat.node_id not in stale]
-    for node in Node.objects.filter(pk__in=heard):
-        settle_status(node)
-        services.publish_node(node)
-    return stale, due_nodes(heard)
+    heard = {beat.node_id: beat for beat in beats if beat.node_id not in stale}
+    with transaction.atomic():
+        for node in Node.objects.filter(pk__in=list(heard)):
+            take_signals(node, skew_seconds=heard[node.pk].skew_seconds, connected=True)
+            settle_status(node)
+            services.publish_node(node)
+    return stale, due_nodes(list(heard))
 
 
 def due_nodes(node_ids: list[UUID]) -> set[UUID]:

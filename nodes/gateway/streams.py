@@ -46,11 +46,12 @@ class Watch:
 
 @dataclass(slots=True)
 class Exec:
-    """One running exec."""
+    """One running exec, or one view of a terminal (`kill` then ends only the view). Of a `paced` one the viewer pays, as it reads."""
 
     stream_id: str
     container_id: str
     read_at: float
+    paced: bool = False
     unpaid: int = 0
 
 
@@ -90,16 +91,25 @@ class Streams:
 
     async def exec(self, stream_id: str, container_id: str, payload: dict[str, Any]) -> None:
         """Open an exec under the asker's stream id; a refusal goes to the asker as the stream's end."""
+        await self._start(wire.ExecStart, "exec_start", stream_id, container_id, payload)
+
+    async def terminal(self, stream_id: str, container_id: str, payload: dict[str, Any]) -> None:
+        """Look at a terminal, as `exec`."""
+        await self._start(wire.TerminalOpen, "terminal_open", stream_id, container_id, payload)
+
+    async def bulk(self, stream_id: str, container_id: str, payload: dict[str, Any]) -> None:
+        """Tell the agent to dial a socket for a transfer; whoever asked waits for it at `nodes.bulk`."""
+        await self._send(wire.BulkOpen(stream_id=stream_id, container_id=container_id, kind=payload["kind"], payload=payload["payload"]))
+
+    async def _start(self, kind: Any, tag: str, stream_id: str, container_id: str, payload: dict[str, Any]) -> None:
+        paced = bool(payload.pop("paced", False))
         try:
-            start = msgspec.convert(
-                {**payload, "type": "exec_start", "stream_id": stream_id, "container_id": container_id, "credit_bytes": EXEC_CREDIT},
-                wire.ExecStart,
-            )
+            start = msgspec.convert({**payload, "type": tag, "stream_id": stream_id, "container_id": container_id, "credit_bytes": EXEC_CREDIT}, kind)
             uuid.UUID(stream_id)
         except (msgspec.ValidationError, ValueError) as error:
             await self._publish_end(stream_id, wire.StreamEnd(stream_id=stream_id, error=wire.ErrorInfo(code="bad_payload", detail=str(error))))
             return
-        self._execs[stream_id] = Exec(stream_id, container_id, time.monotonic())
+        self._execs[stream_id] = Exec(stream_id, container_id, time.monotonic(), paced)
         await self._send(start)
 
     async def input(self, stream_id: str, data_base64: str) -> None:
@@ -115,6 +125,18 @@ class Streams:
     async def resize(self, stream_id: str, *, columns: int, rows: int) -> None:
         if stream_id in self._execs:
             await self._send(wire.ExecResize(stream_id=stream_id, columns=max(1, min(columns, 1000)), rows=max(1, min(rows, 1000))))
+
+    async def pay(self, stream_id: str, count: int) -> None:
+        """The viewer of a paced stream has read so much."""
+        if stream_id in self._execs and 0 < count <= EXEC_CREDIT:
+            await self._send(wire.Credit(stream_id=stream_id, bytes=count))
+
+    async def note(self, message: wire.StreamNote) -> str:
+        """A word about a stream, for its viewer. Returns what is wrong with it, or ""."""
+        if message.stream_id not in self._execs:
+            return "" if message.stream_id in self._ended else f"note on stream {message.stream_id}, which was not asked for"
+        await hub().publish(f"stream:{message.stream_id}", json.dumps({"type": "note", "note": message.note}).encode())
+        return ""
 
     async def kill(self, stream_id: str) -> None:
         if stream_id in self._execs:
@@ -136,7 +158,7 @@ class Streams:
         now = time.monotonic()
         if heard or hub().watched(f"stream:{stream_id}"):
             running.read_at = now
-        running.unpaid += len(data)
+        running.unpaid += len(data) if not running.paced else 0
         if running.unpaid >= EXEC_CREDIT // 4:
             paid, running.unpaid = running.unpaid, 0
             await self._send(wire.Credit(stream_id=stream_id, bytes=paid))

@@ -62,6 +62,8 @@ class Node(models.Model):
     last_heartbeat = models.DateTimeField(null=True, blank=True)
     last_health_check = models.DateTimeField(null=True, blank=True)
     usage = models.JSONField(default=dict, blank=True)  # last agent.protocol.messages.NodeUsage
+    signals = models.JSONField(default=dict, blank=True)  # name -> what nodes.health knows of it
+    taint_times = models.JSONField(default=dict, blank=True)  # "key=value:effect" -> since when, for tolerations that end
 
     # the link
     token_id = models.UUIDField(default=new_id)  # `jti` of the token that is good

@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts import keys
-from accounts.authentication import hold_until_password_changed
+from accounts.authentication import hold_back
 from accounts.models import ApiKey, User
 from accounts.tokens import user_for_access_token
 from lormas.common.addresses import client_address
@@ -30,7 +30,7 @@ class KeyAsPassword(BaseAuthentication):
         if not keys.looks_like_key(key):
             raise NotSignedIn("The password must be an API key: make one under your profile, with the scope machines.view.", code="token_invalid")
         user, _session = user_for_access_token(key, address=client_address(request._request))
-        hold_until_password_changed(request, user)
+        hold_back(request, user)
         return user, user.api_key
 
     def authenticate_header(self, request: Request) -> str:

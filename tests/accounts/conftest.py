@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
+
+from tests.accounts.postbox import Postbox
 
 PASSWORD = "correct horse battery"
 
@@ -29,3 +31,20 @@ def sign_in(db: None) -> Callable[..., dict[str, Any]]:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture(scope="session")
+def smtp() -> Iterator[Postbox]:
+    server = Postbox().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postbox(smtp: Postbox, settings: Any) -> Iterator[Postbox]:
+    """Mail goes to a real SMTP server, and addresses must be proved."""
+    smtp.letters.clear()
+    smtp.refuse = ""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_VERIFICATION = "127.0.0.1", smtp.port, True
+    yield smtp

@@ -26,7 +26,7 @@ def test_signing_in_goes_where_one_wanted_and_rotates_the_session(client: Client
     cookie = response.cookies["lormas_session"]
     assert cookie["httponly"]
     assert cookie["samesite"] == "Lax"
-    assert Entry.objects.get(action="accounts.sign_in").after == {"by": "cookie"}
+    assert Entry.objects.get(action="accounts.sign_in").after["by"] == "password"
 
 
 def test_a_wrong_password_says_so_and_reflects_nothing(client: Client, alice: Any) -> None:
@@ -115,3 +115,17 @@ def test_the_sign_up_page_makes_a_member_or_sends_to_sign_in(client: Client, rol
     assert client.post("/signup", {**form, "password": "a phrase of words"}).headers["Location"] == "/"
     settings.SIGNUP_ENABLED = False
     assert Client().get("/signup").headers["Location"] == "/login"
+
+
+def test_a_shut_door_says_when_it_opens_on_pages_too(client: Client, alice: Any, settings: Any) -> None:
+    """E07: the page and the API count together."""
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "sign_in_account": (2, 900)}
+    for _ in range(2):
+        page = client.post("/login", {"login": "alice", "password": "wrong"})
+        assert (page.status_code, page.headers["X-RateLimit-Limit"]) == (200, "2")
+    shut = client.post("/login", {"login": "Alice", "password": PASSWORD})
+    assert (shut.status_code, shut.headers["X-RateLimit-Remaining"]) == (429, "0")
+    assert 0 < int(shut.headers["Retry-After"]) <= 900
+    assert "Too many tries: wait" in shut.content.decode()
+    answer = client.post("/api/auth/sign-in", {"email": "alice", "password": PASSWORD}, content_type="application/json")
+    assert answer.status_code == 429

@@ -73,11 +73,11 @@ def test_exports_are_no_formulas(as_root: APIClient, alice: Any) -> None:
     alice.name = '=cmd|" /C calc"!A0'
     record("x.y", actor=alice.as_actor(), target=Target("t", "@id", "+1"))
     response = as_root.get("/api/audit?format=csv")
-    text = b"".join(response.streaming_content).decode()
+    text = b"".join(response).decode()
     assert response.headers["Content-Disposition"].startswith("attachment")
     assert "'=cmd|" in text
     assert "'@id" in text
     assert "'+1" in text
-    lines = b"".join(as_root.get("/api/audit?format=jsonl").streaming_content).decode().splitlines()
+    lines = b"".join(as_root.get("/api/audit?format=jsonl")).decode().splitlines()
     assert len(lines) == Entry.objects.count()
     assert as_root.get("/api/audit?format=xml").status_code == 400

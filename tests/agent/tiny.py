@@ -14,6 +14,7 @@ import msgspec
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, StopSpec
 from agent.runtimes.base import EngineInfo, Output, RuntimeEvent, RuntimeFailure
+from agent.runtimes.inside import Inside, NoInside
 
 
 def _now() -> str:
@@ -48,6 +49,16 @@ class TinyExec:
         self.fed.put_nowait(None)
 
 
+class TinyInstalls:
+    """None at all."""
+
+    async def end(self, container_id: str) -> None:
+        pass
+
+    async def all(self) -> dict[str, str]:
+        return {}
+
+
 class TinyRuntime:
     """`calls` lists the verbs in order; `gates[verb]` holds a verb up; `broken` makes every call fail."""
 
@@ -59,6 +70,7 @@ class TinyRuntime:
         self.calls: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.broken = ""
+        self.inside: Inside = NoInside()
         self.listing_error = ""
         self.images = {"busybox"}
         self.pulled: list[Any] = []
@@ -68,6 +80,8 @@ class TinyRuntime:
         self.execs: list[TinyExec] = []
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self.on: Callable[[str], None] = lambda verb: None
+        self.installs = TinyInstalls()
+        self.data = None
 
     async def _enter(self, verb: str) -> None:
         if self.broken:

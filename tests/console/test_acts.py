@@ -68,7 +68,7 @@ def test_buttons_that_are_off_say_why(alice: Any, charlie: Any, web: Any, sign_i
 
     html = sign_in(alice).get(f"/containers/{web.pk}").content.decode()
     assert "Not possible while it is running." in html
-    assert buttons(web, charlie)["stop"].reason == "Your role does not include containers.stop."
+    assert buttons(web, charlie)["stop"].reason == "You lack containers.stop on this container."
     web.node.gateway, web.node.status = "", "INACTIVE"
     assert buttons(web, alice)["stop"].reason == "Node fra-1 is not connected."
     Container.objects.filter(pk=web.pk).update(status="paused")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,11 @@ def test_the_lock_pins_by_hash_and_names_no_address() -> None:
 
 
 def test_rules_of_an_egg_become_controls() -> None:
-    from containers.newform import read_rules
+    from eggs.controls import look_of
+    from eggs.rules import split
+
+    def read_rules(text: str | list[str], *, name: str = "") -> Any:
+        return look_of(split(text) if isinstance(text, str) else text, name=name)
 
     assert read_rules("required|integer|between:1,20").kind == "number"
     assert read_rules(["required", "boolean"]).kind == "switch"

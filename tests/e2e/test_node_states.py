@@ -20,7 +20,14 @@ from nodes.models import Node
 from tests.e2e.conftest import Stack, engine_containers, in_thread, until, watched
 from tests.e2e.stack import IMAGE
 
-pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(200)]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.redis,
+    pytest.mark.slow,
+    pytest.mark.waits,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(200),
+]
 
 
 async def running(user: Any, name: str, node: Node) -> Container:

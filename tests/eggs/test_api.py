@@ -66,8 +66,10 @@ def test_of_several_files_the_good_ones_come_in(olga: Any) -> None:
     files = [SimpleUploadedFile("good.json", encoded(egg_file())), SimpleUploadedFile("bad.json", b"{}")]
     body = client(olga).post("/api/eggs/import", {"file": files}, format="multipart").json()
     assert [egg["name"] for egg in body["eggs"]] == ["Small"]
-    assert body["skipped"] == [{"name": "bad.json", "message": body["skipped"][0]["message"]}]
-    assert body["skipped"][0]["message"].startswith("E_VERSION")
+    assert body["skipped"] == [{"name": "bad.json", "code": "E_VERSION", "message": body["skipped"][0]["message"]}]
+    files = [SimpleUploadedFile("a.json", b"[]"), SimpleUploadedFile("b.json", b"{}")]
+    answer = client(olga).post("/api/eggs/import", {"file": files}, format="multipart")
+    assert (answer.status_code, [error["code"] for error in answer.json()["errors"]]) == (422, ["E_NOT_MAPPING", "E_VERSION"])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def rendered(values: dict[str, str] | None = None, *, image: str | None = "debia
 
 def shell(found: Rendered) -> list[str]:
     """What a shell inside would make of it: argv of a stand-in for the server, one a line."""
-    line = found.command[0].removeprefix("exec ")
+    line = found.command[-1].removeprefix("exec ")
     assert found.entrypoint == ["/bin/sh", "-c"]
     script = f'./server() {{ printf "%s\\n" "$@"; }}; {line}'.replace("./server", "server")
     done = subprocess.run(["/bin/sh", "-c", script], env=found.env, capture_output=True, text=True, timeout=10, check=True)
@@ -176,7 +176,7 @@ def test_nothing_of_ours_can_be_read_and_nothing_is_evaluated(text: str, monkeyp
 def test_unknown_names_stay_as_they_are_written() -> None:
     definition = parse(encoded(egg_file(startup="./server {{NOBODY}} {{server.build.nothing}} [[ -f x ]] ${LEFT}"))).definition
     found = render(definition, values={}, image="debian:12", primary_port=1)
-    assert "{{NOBODY}} {{server.build.nothing}} [[ -f x ]] ${LEFT}" in found.command[0]
+    assert "{{NOBODY}} {{server.build.nothing}} [[ -f x ]] ${LEFT}" in found.command[-1]
 
 
 def test_every_spelling_of_configuration_placeholders_is_understood() -> None:

@@ -78,7 +78,8 @@ def test_the_command_takes_files_and_folders_and_names_what_it_refuses(tmp_path:
     with pytest.raises(CommandError, match="1 of 2"):
         call_command("import_eggs", str(tmp_path))
     out, err = capsys.readouterr()
-    assert "a.json: Small" in out
+    assert "a.json: Small, new" in out
+    assert "1 new eggs" in out
     assert "E_STARTUP" in err
     with pytest.raises(CommandError, match="no file"):
         call_command("import_eggs", str(tmp_path / "nothing"))

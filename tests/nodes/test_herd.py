@@ -102,6 +102,7 @@ async def test_two_hundred_agents_are_back_within_thirty_seconds_after_a_panel_r
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.docker
 @pytest.mark.timeout(240)
 async def test_a_stopped_agent_is_found_within_forty_seconds_and_never_before_twenty_and_comes_back(

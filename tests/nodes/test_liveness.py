@@ -151,6 +151,7 @@ def test_handlers_hear_of_each_move_in_its_transaction(alive: Node, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.timeout(240)
 @pytest.mark.redis
 @pytest.mark.django_db(transaction=True)

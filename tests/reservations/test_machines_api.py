@@ -18,9 +18,37 @@ from reservations.secrets import rotate, unlock
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 GOOD = {"name": "alpine-1", "host": "10.0.0.9", "port": 22221, "user": "root", "password": "hunter-22", "labels": {"zone": "a"}}
 BAD_HOSTS = [
-    "-oProxyCommand=id", "--help", "-", "a b", "host;id", "$(id)", "`id`", "a\nb", "a/b", "user@host", "host:22", "[::1]", "fe80::1%eth0", "224.0.0.1",
-    "999.1.1.1", "1.2.3", ".", "..", "a..b", "-a.example", "a-.example", "x" * 64 + ".example", "é.example", "a,b", "a|b", "a&b", "a'b", 'a"b', "a>b", "{a}",
-]  # fmt: skip
+    "-oProxyCommand=id",
+    "--help",
+    "-",
+    "a b",
+    "host;id",
+    "$(id)",
+    "`id`",
+    "a\nb",
+    "a/b",
+    "user@host",
+    "host:22",
+    "[::1]",
+    "fe80::1%eth0",
+    "224.0.0.1",
+    "999.1.1.1",
+    "1.2.3",
+    ".",
+    "..",
+    "a..b",
+    "-a.example",
+    "a-.example",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.example",
+    "é.example",
+    "a,b",
+    "a|b",
+    "a&b",
+    "a'b",
+    'a"b',
+    "a>b",
+    "{a}",
+]
 
 
 def test_a_machine_is_registered_read_changed_and_removed(api: Any, root: Any, alice: Any) -> None:
@@ -150,7 +178,7 @@ def test_the_command_does_the_same(tmp_path: Any, db: None, capsys: Any) -> None
     call_command("register_machines", str(file), "--localhost-as", "host.docker.internal")
     assert "2 registered" in capsys.readouterr().out
     assert Machine.objects.get(name="alpine-2").host == "host.docker.internal"
-    with pytest.raises(CommandError, match="machines.0.name"):
+    with pytest.raises(CommandError, match=r"machines\.0\.name"):
         call_command("register_machines", str(file))
     call_command("register_machines", str(file), "--update")
     assert Machine.objects.get(name="alpine-2").host == "localhost"

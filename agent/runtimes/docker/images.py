@@ -38,6 +38,15 @@ async def has(wire: Wire, image: str, *, timeout: float) -> bool:
     return True
 
 
+async def config(wire: Wire, image: str, *, timeout: float) -> dict[str, Any]:
+    """What the image says of how it is started. Raises `no_such_image`."""
+    try:
+        found = await wire.call("GET", f"/images/{quote(image, safe='/:@')}/json", timeout=timeout)
+    except EngineStatus as error:
+        raise errors.of(error, verb="create") from error
+    return dict(found.get("Config") or {})
+
+
 async def pull(wire: Wire, image: str, *, auth: RegistryAuth | None, progress: ProgressCallback | None, timeout_seconds: float) -> None:
     """Raises `no_such_image`, `pull_failed`, `disk_full`, `timeout`. Closing the connection makes the engine stop pulling."""
     repository, tag = split_name(image)

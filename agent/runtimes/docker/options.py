@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.protocol.messages import ContainerSpec
-from agent.runtimes.base import LABEL_CONTAINER, LABEL_EPOCH, LABEL_INSTANCE, LABEL_OPERATION
+from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, LABEL_CONTAINER, LABEL_EPOCH, LABEL_INSTANCE, LABEL_OPERATION
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, capability, check, clean_path, own_labels
 
 NETWORK = "lormas"
@@ -19,6 +19,7 @@ CAP_DROP = ("AUDIT_WRITE", "FSETID", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "
 ordinary images (postgres, nginx, redis...) use to hand their data to a user and become it."""
 
 LABEL_MANAGED = "lormas.managed"
+TMP_BYTES = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class EngineFacts:
     memory_bytes: int = 0
     swap_limit: bool = True
     io_weight: bool = False
+
+
+def engine_facts(info: dict[str, Any]) -> EngineFacts:
+    """From the engine's answer to `/info`."""
+    return EngineFacts(
+        cpus=int(info.get("NCPU") or 1),
+        memory_bytes=int(info.get("MemTotal") or 0),
+        swap_limit=bool(info.get("SwapLimit", True)),
+        io_weight=bool(info.get("BlkioWeight", False)),
+    )
 
 
 def slug(name: str) -> str:
@@ -83,9 +94,22 @@ def build(
         body["WorkingDir"] = clean_path(spec.working_dir, what="the working directory")
     if spec.user:
         body["User"] = spec.user
+    if spec.confined and not spec.privileged:
+        _confine(body)
     if spec.hostname and spec.network_mode != "host":
         body["Hostname"] = spec.hostname
     return body
+
+
+def _confine(body: dict[str, Any]) -> None:
+    """As images made for eggs are run: nobody's user, no capabilities, a root that can't be written, memory for /tmp."""
+    body["User"] = f"{CONTAINER_UID}:{CONTAINER_GID}"
+    host = body["HostConfig"]
+    host["ReadonlyRootfs"] = True
+    if not any(mount["Target"] == "/tmp" for mount in host["Mounts"]):  # noqa: S108 - inside of the container
+        host["Tmpfs"] = {"/tmp": f"rw,exec,nosuid,size={TMP_BYTES}"}  # noqa: S108
+    if not host["CapAdd"]:
+        host["CapDrop"] = ["ALL"]
 
 
 def _host_config(spec: ContainerSpec, defaults: LimitDefaults, facts: EngineFacts) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,6 @@ from typing import Any, Literal
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import (
     LABEL_CONTAINER,
-    LABEL_INSTANCE,
     EngineInfo,
     ExecSession,
     OutputReader,
@@ -21,12 +19,18 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import errors, events, images, options, reports, terminal
+from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.finder import Finder
+from agent.runtimes.docker.inside import DockerInside
+from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
+from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
+from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter, raise_file_limit
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 
@@ -39,7 +43,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock"})
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class DockerRuntime:
         call_timeout_seconds: float = 10,
         start_timeout_seconds: float = 60,
         isolate_network: bool = True,
+        reach_folders: bool = True,
     ) -> None:
         endpoint = endpoint_from(host)
         self._wire = Wire(endpoint)
@@ -62,11 +67,15 @@ class DockerRuntime:
         self._instance = ""
         self._facts = options.EngineFacts()
         self._surroundings = Surroundings(self._wire, self._lifecycle, timeout=start_timeout_seconds, isolate_network=isolate_network)
+        self._finder = Finder(self._call)
         self._making: dict[str, asyncio.Lock] = {}
-        self._ids: dict[str, str] = {}
-        self._output = OutputDesk(self._wire, self._engine_item)
+        self._output = OutputDesk(self._wire, self._finder.item)
         self._stats = StatsDesk(self._wire)
+        self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
+        self.stock = DockerStock(self._wire, instance=lambda: self._instance)
+        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
@@ -90,8 +99,8 @@ class DockerRuntime:
     async def open(self, *, instance: str) -> None:
         raise_file_limit()
         await self.info()
-        self._instance = self._surroundings.instance = instance
-        self._ids.clear()
+        self._instance = self._finder.instance = self._surroundings.instance = instance
+        self._finder.forget()
 
     async def close(self) -> None:
         await self._stats.close()
@@ -100,12 +109,7 @@ class DockerRuntime:
     async def info(self) -> EngineInfo:
         version = await self._negotiate()
         found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
-        self._facts = options.EngineFacts(
-            cpus=int(found.get("NCPU") or 1),
-            memory_bytes=int(found.get("MemTotal") or 0),
-            swap_limit=bool(found.get("SwapLimit", True)),
-            io_weight=bool(found.get("BlkioWeight", False)),
-        )
+        self._facts = options.engine_facts(found)
         return EngineInfo(
             kind="docker",
             version=str(version.get("Version", "")),
@@ -135,84 +139,18 @@ class DockerRuntime:
 
     # ------------------------------------------------------------------------------------------------------------- containers
 
-    def _mine(self, container_id: str = "") -> dict[str, Any]:
-        if not self._instance:
-            raise RuntimeFailure("internal", "The runtime was not opened.")
-        wanted = [f"{LABEL_INSTANCE}={self._instance}"]
-        wanted.append(f"{LABEL_CONTAINER}={container_id}" if container_id else LABEL_CONTAINER)
-        return {"all": "1", "filters": json.dumps({"label": wanted})}
-
-    async def _summaries(self, container_id: str = "") -> list[dict[str, Any]]:
-        found = await self._call("GET", "/containers/json", query=self._mine(container_id))
-        if not isinstance(found, list):
-            raise RuntimeFailure("engine_error", "The engine's listing can't be read.", retryable=True)
-        return found
-
-    async def _find(self, container_id: str) -> str | None:
-        """The engine's id of our container: found by label, because names can be changed and refs are the engine's (R04, R15)."""
-        known = self._ids.get(container_id)
-        if known:
-            return known
-        found = await self._summaries(container_id)
-        if not found:
-            return None
-        self._ids[container_id] = (await self._true_one(found))["Id"]
-        return self._ids[container_id]
-
-    async def _true_one(self, found: list[dict[str, Any]]) -> dict[str, Any]:
-        """Two with our labels can only be somebody's copy of them: the first one made is ours. A listing has whole seconds only."""
-        if len(found) == 1:
-            return found[0]
-        made: list[tuple[str, str, dict[str, Any]]] = []
-        for item in found:
-            try:
-                whole: dict[str, Any] = await self._call("GET", f"/containers/{item['Id']}/json", verb="inspect")
-            except RuntimeFailure as failure:
-                if failure.code != "no_such_container":
-                    raise
-                continue  # gone between our two looks
-            made.append((reports.sortable_time(str(whole.get("Created", ""))), item["Id"], item))
-        return min(made, key=lambda one: one[:2])[2] if made else found[0]
-
-    async def _engine_item(self, container_id: str) -> dict[str, Any] | None:
-        """`GET /containers/{ref}/json`, or None if there is none."""
-        for _ in range(2):
-            ref = await self._find(container_id)
-            if ref is None:
-                return None
-            try:
-                item: dict[str, Any] = await self._call("GET", f"/containers/{ref}/json", verb="inspect")
-            except RuntimeFailure as failure:
-                if failure.code != "no_such_container":
-                    raise
-                self._ids.pop(container_id, None)  # removed behind our back, and maybe made again
-                continue
-            return item
-        return None
-
-    async def _need(self, container_id: str) -> str:
-        item = await self._engine_item(container_id)
-        if item is None:
-            raise RuntimeFailure("no_such_container", "The container is not on this node.")
-        return str(item["Id"])
-
     async def inspect(self, container_id: str) -> ContainerReport | None:
-        item = await self._engine_item(container_id)
+        item = await self._finder.item(container_id)
         return reports.from_inspect(item) if item is not None else None
 
     async def _report(self, container_id: str) -> ContainerReport:
         return await self.inspect(container_id) or ContainerReport(container_id=container_id, state="removed")
 
     async def list_owned(self) -> list[ContainerReport]:
-        claims: dict[str, list[dict[str, Any]]] = {}
-        for item in await self._summaries():
-            claims.setdefault(item["Labels"][LABEL_CONTAINER], []).append(item)
-        first = {container_id: await self._true_one(found) for container_id, found in claims.items()}
-        self._ids = {container_id: item["Id"] for container_id, item in first.items()}
-        return [reports.from_summary(item) for item in first.values()]
+        return [reports.from_summary(item) for item in await self._finder.owned()]
 
-    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
-        body = options.build(
+    def _options(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> dict[str, Any]:
+        return options.build(
             spec,
             instance=self._instance,
             epoch=epoch,
@@ -221,6 +159,13 @@ class DockerRuntime:
             defaults=self._defaults,
             facts=self._facts,
         )
+
+    async def create(self, spec: ContainerSpec, *, epoch: int, operation_id: str) -> ContainerReport:
+        if spec.shell and spec.shell_when == "auto":
+            spec = startup.choose(spec, await images.config(self._wire, spec.image, timeout=self._quick))
+        elif spec.shell:
+            spec = startup.choose(spec, {})
+        body = self._options(spec, epoch=epoch, operation_id=operation_id)
         async with self._making.setdefault(spec.container_id, asyncio.Lock()):
             there = await self.inspect(spec.container_id)
             if there is not None:
@@ -245,7 +190,7 @@ class DockerRuntime:
             return await self._report(spec.container_id)
 
     async def start(self, container_id: str) -> ContainerReport:
-        ref = await self._need(container_id)
+        ref = await self._finder.need(container_id)
         try:
             await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
         except RuntimeFailure as failure:
@@ -257,7 +202,7 @@ class DockerRuntime:
         return await self._report(container_id)
 
     async def stop(self, container_id: str, stop: StopSpec) -> ContainerReport:
-        item = await self._engine_item(container_id)
+        item = await self._finder.item(container_id)
         if item is None:
             return await self._report(container_id)
         state = item["State"]
@@ -306,7 +251,7 @@ class DockerRuntime:
                     return False
 
     async def kill(self, container_id: str, signal: str = "SIGKILL") -> ContainerReport:
-        ref = await self._find(container_id)
+        ref = await self._finder.find(container_id)
         if ref is not None:
             try:
                 await self._signal(ref, signal)
@@ -318,7 +263,7 @@ class DockerRuntime:
         return await self._report(container_id)
 
     async def pause(self, container_id: str) -> ContainerReport:
-        ref = await self._need(container_id)
+        ref = await self._finder.need(container_id)
         try:
             await self._lifecycle.run("pause", lambda api: api.pause(ref), timeout=self._quick)
         except RuntimeFailure as failure:
@@ -327,7 +272,7 @@ class DockerRuntime:
         return await self._report(container_id)
 
     async def unpause(self, container_id: str) -> ContainerReport:
-        ref = await self._need(container_id)
+        ref = await self._finder.need(container_id)
         try:
             await self._lifecycle.run("unpause", lambda api: api.unpause(ref), timeout=self._quick)
         except RuntimeFailure as failure:
@@ -336,7 +281,7 @@ class DockerRuntime:
         return await self._report(container_id)
 
     async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
-        ref = await self._find(container_id)
+        ref = await self._finder.find(container_id)
         if ref is not None:
             try:
                 # v=True takes only the anonymous volumes of the image; ours has a name.
@@ -346,7 +291,7 @@ class DockerRuntime:
                     await self._gone(container_id)
                 elif failure.code != "no_such_container":
                     raise
-            self._ids.pop(container_id, None)
+            self._finder.forget(container_id)
             self._stats.forget(container_id)
             self._output.forget(container_id)
         if not keep_data:
@@ -354,7 +299,7 @@ class DockerRuntime:
 
     async def _gone(self, container_id: str) -> None:
         for _ in range(int(self._slow / 0.1)):
-            if not await self._summaries(container_id):
+            if not await self._finder.summaries(container_id):
                 return
             await asyncio.sleep(0.1)
         raise RuntimeFailure("timeout", "The engine did not finish removing the container.", retryable=True)
@@ -365,7 +310,7 @@ class DockerRuntime:
         return await self._output.reader(container_id, resume)
 
     async def write_stdin(self, container_id: str, data: bytes) -> None:
-        item = await self._engine_item(container_id)
+        item = await self._finder.item(container_id)
         if item is None:
             raise RuntimeFailure("no_such_container", "The container is not on this node.")
         if not item["State"].get("Running"):
@@ -375,13 +320,13 @@ class DockerRuntime:
         await terminal.write_stdin(self._wire, str(item["Id"]), data, timeout=self._quick)
 
     async def stats(self, container_ids: list[str]) -> list[ContainerStats]:
-        found = await self._summaries()
+        found = await self._finder.summaries()
         running = {item["Labels"][LABEL_CONTAINER]: item for item in found if item.get("State") in ("running", "paused")}
         wanted = {container_id: str(running[container_id]["Id"]) for container_id in container_ids if container_id in running}
         return await self._stats.sample(wanted)
 
     async def node_usage(self) -> NodeUsage:
-        usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._summaries())
+        usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._finder.summaries())
         return NodeUsage(
             cpu_percent=usage.cpu_percent,
             memory_used_bytes=usage.memory_used_bytes,
@@ -402,7 +347,7 @@ class DockerRuntime:
         columns: int = 80,
         rows: int = 24,
     ) -> ExecSession:
-        item = await self._engine_item(container_id)
+        item = await self._finder.item(container_id)
         if item is None:
             raise RuntimeFailure("no_such_container", "The container is not on this node.")
         if not item["State"].get("Running"):

@@ -19,6 +19,9 @@ from agent.runtimes.docker.wire import CHUNK, Answer, Demux, EngineStatus, Wire
 MARK = "LORMAS_EXEC"
 """Environment variable by which the processes of one exec are known, its children too."""
 
+RUN_MARK = uuid.uuid4().hex[:12]
+"""Begins the mark's value: tells execs of this life of the agent from what an earlier one left behind."""
+
 # For images whose processes we can't see (a remote engine, an agent in a container of its own): ends all that carry the mark, from inside.
 _KILL_INSIDE = 'for p in /proc/[0-9]*; do if tr "\\0" "\\n" < "$p/environ" 2>/dev/null | grep -qx "$1"; then kill -9 "${p#/proc/}"; fi; done'
 
@@ -61,7 +64,7 @@ async def start_exec(
     """See `Runtime.exec`."""
     if not argv:
         raise RuntimeFailure("bad_payload", "There is no command.")
-    mark = f"{MARK}={uuid.uuid4().hex}"
+    mark = f"{MARK}={RUN_MARK}{uuid.uuid4().hex}"
     environment = [f"{key}={value}" for key, value in env.items() if key != MARK] + [mark]
 
     def create(api: Any) -> Any:

@@ -18,9 +18,11 @@ import msgspec
 
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import EngineInfo, ProgressCallback, PullProgress, ResumePoint, RuntimeEvent, RuntimeFailure
+from agent.runtimes.fake.extras import FakeData, FakeInstalls
 from agent.runtimes.fake.keep import Keep
 from agent.runtimes.fake.knobs import Knobs
 from agent.runtimes.fake.script import FakeExec, FakeReader, Pipe, Script
+from agent.runtimes.inside import Inside, NoInside
 from agent.runtimes.policy import LocalPolicy, check, load_policy
 
 
@@ -37,7 +39,7 @@ class FakeRuntime:
     """See `agent.runtimes.base.Runtime` and the module. `state_file`: containers are kept there over restarts of the agent."""
 
     kind: Literal["docker", "process", "fake"] = "fake"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install"})
 
     def __init__(self, *, knobs: Knobs | None = None, state_file: Path | None = None, policy: LocalPolicy = LocalPolicy()) -> None:  # noqa: B008
         self.knobs = knobs or Knobs()
@@ -47,6 +49,9 @@ class FakeRuntime:
         self._listeners: set[asyncio.Queue[RuntimeEvent]] = set()
         self._runs = itertools.count(1)
         self.images: set[str] = set()
+        self.data = FakeData(self.knobs)
+        self.installs = FakeInstalls(self.knobs)
+        self.inside: Inside = NoInside()
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> FakeRuntime:
@@ -166,7 +171,7 @@ class FakeRuntime:
 
     def _run(self, container: _Container) -> None:
         pipe, container.next_pipe = self._pipe(container), None
-        container.process = Script(list(container.spec.process_command or container.spec.command), pipe)
+        container.process = Script(list(container.spec.process_command or container.spec.command or container.spec.shell), pipe)
         container.watcher = asyncio.ensure_future(self._watch(container, container.process))
 
     async def _watch(self, container: _Container, process: Script) -> None:

@@ -23,7 +23,7 @@ _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "JAV
 
 def argv_of(spec: ContainerSpec) -> list[str]:
     """Raises `invalid_spec` if the spec has no command of its own: there is no image to ask."""
-    argv = list(spec.process_command) or [*(spec.entrypoint or []), *spec.command]
+    argv = list(spec.process_command) or list(spec.shell) or [*(spec.entrypoint or []), *spec.command]
     if not argv:
         raise invalid("Under the process runtime a container needs a command of its own: there is no image that has one.")
     return argv

@@ -14,11 +14,15 @@ from typing import Any, Literal, TypeVar
 
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import EngineInfo, ExecSession, OutputReader, ProgressCallback, ResumePoint, RuntimeEvent, RuntimeFailure
+from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, check, load_policy
 from agent.runtimes.process import hands, place, shim, spool, terminal
 from agent.runtimes.process.changes import Looks, differences
+from agent.runtimes.process.datafolder import ProcessData
 from agent.runtimes.process.folders import Folders, Made, Run
+from agent.runtimes.process.inside import EXEC_MARK, ProcessInside
+from agent.runtimes.process.installs import ProcessInstalls
 from agent.runtimes.process.meter import TreeMeter
 
 T = TypeVar("T")
@@ -56,8 +60,13 @@ class ProcessRuntime:
         self._execs: dict[str, set[terminal.ProcessExec]] = {}
         self._minders: set[asyncio.Task[None]] = set()
         self._meter = TreeMeter()
+        self.inside: Inside = ProcessInside(self._folders, self._need, self._running)
         self._meter_lock = asyncio.Lock()
         self._node = NodeMeter(root)
+        self.data = ProcessData(self._folders)
+        self.installs = ProcessInstalls(self._folders, policy)
+        if policy.install_scripts:
+            self.capabilities = self.capabilities | {"install"}
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> ProcessRuntime:
@@ -78,6 +87,7 @@ class ProcessRuntime:
         self._instance = instance
 
     async def close(self) -> None:
+        await self.installs.close()
         for minder in self._minders:
             minder.cancel()
         for container_id in list(self._execs):
@@ -336,7 +346,7 @@ class ProcessRuntime:
         cwd = place.folder_of(made.spec, data, working_dir)
         if not cwd.is_dir():
             raise RuntimeFailure("start_failed", f"There is no folder {working_dir or made.spec.working_dir} in the container.")
-        environment = place.environment_of(made.spec, data, self._folders.temporary_of(container_id)) | (env or {})
+        environment = place.environment_of(made.spec, data, self._folders.temporary_of(container_id)) | (env or {}) | {EXEC_MARK: "1"}
         session = await terminal.start_exec(argv, env=environment, cwd=cwd, tty=tty, columns=columns, rows=rows)
         sessions = self._execs.setdefault(container_id, set())
         sessions.add(session)

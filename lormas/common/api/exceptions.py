@@ -13,7 +13,7 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions as drf_errors
 from rest_framework.response import Response
 
-from lormas.common.api import problems
+from lormas.common.api import problems, throttling
 from lormas.common.errors import FieldError, Problem
 
 log = structlog.get_logger(__name__)
@@ -97,6 +97,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's EXCEPTION_HANDLER. An unexpected error is logged whole under the request id; the client gets the id only."""
     request = context.get("request")
     http_request = getattr(request, "_request", request)
+    wait = throttling.late(request, context.get("view"))
+    if wait is not None:
+        error = drf_errors.Throttled(wait)
+    if isinstance(error, Problem) and error.verdict is not None and http_request is not None:
+        throttling.note(http_request, error.verdict)
     known = _known(error)
     if known is None:
         log.exception("api.unexpected_error", path=getattr(http_request, "path", ""), error=type(error).__name__)

@@ -30,7 +30,7 @@ SPECS: dict[str, dict[str, Any]] = {
 async def test_defaults_are_always_set(docker_bench: Any, name: str) -> None:
     """A05 A06 A09 A10: limits, log size, no-new-privileges, dropped capabilities, own namespaces, json-file only."""
     container_id = await docker_bench.create("forever", **SPECS[name])
-    item = await docker_bench.runtime._engine_item(container_id)
+    item = await docker_bench.runtime._finder.item(container_id)
     host = item["HostConfig"]
     assert host["PidsLimit"] > 0
     assert host["Memory"] >= 6 * 1024 * 1024
@@ -80,7 +80,7 @@ async def test_too_much_memory_kills_it_and_is_told(docker_bench: Any) -> None:
 async def test_containers_can_not_talk_to_each_other_directly(docker_bench: Any, collect: Any) -> None:
     server = await docker_bench.started(command=["sh", "-c", "echo hi > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"])
     other = await docker_bench.started()
-    item = await docker_bench.runtime._engine_item(server)
+    item = await docker_bench.runtime._finder.item(server)
     address = item["NetworkSettings"]["Networks"]["lormas"]["IPAddress"]
     session = await docker_bench.runtime.exec(other, ["wget", "-T", "2", "-q", "-O", "-", f"http://{address}:8080/"])
     found = await collect(session)

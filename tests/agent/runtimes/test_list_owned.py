@@ -65,7 +65,7 @@ async def test_labels_in_a_spec_that_pretend_to_be_ours_are_dropped(docker_bench
     """A11: the reserved prefix is ours alone."""
     spec = docker_bench.spec("forever", labels={"lormas.instance": "other", "LORMAS.container": "x", "team": "blue"})
     await docker_bench.runtime.create(spec, epoch=1, operation_id="op-1")
-    item = await docker_bench.runtime._engine_item(spec.container_id)
+    item = await docker_bench.runtime._finder.item(spec.container_id)
     labels = item["Config"]["Labels"]
     assert labels["lormas.instance"] == docker_bench.instance
     assert labels["team"] == "blue"

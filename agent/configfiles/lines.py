@@ -1,0 +1,22 @@
+"""Parser `file`: a line that begins with a find's key becomes the find's value. Nothing is ever added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.configfiles.values import UNCHANGED, decode, encode, text_of, wanted
+
+
+def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
+    text, encoding, mark = decode(data)
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        ending = "\r" if line.endswith("\r") else ""
+        content = line.removesuffix("\r")
+        for key, find in finds:
+            if key and content.startswith(key):
+                new = wanted(find, content)
+                if new is not UNCHANGED:
+                    content = text_of(new).replace("\r\n", "\n")
+        lines[number] = content + ending
+    return encode("\n".join(lines), encoding, mark)

@@ -1,0 +1,95 @@
+"""The access and activity tabs, and the journal's page: forms without a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts import granting, grants
+from tests.console.test_pages import harmless
+from tests.rights.conftest import give
+
+pytestmark = [pytest.mark.django_db, pytest.mark.redis]
+
+
+def page_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user, backend="accounts.backends.EmailOrUsernameBackend")
+    return client
+
+
+def test_access_is_given_changed_and_ended_by_forms(alice: Any, bob: Any, charlie: Any, web: Any) -> None:
+    client, address = page_of(alice), f"/containers/{web.pk}/access"
+    assert "Shared with nobody" in client.get(address).content.decode()
+    given = client.post(address, {"user": "bob", "permissions": ["containers.logs"], "ends": "1h", "reason": "debugging"})
+    assert given.status_code == 302
+    (grant,) = granting.on(grants.kind("container"), web)
+    assert (grant.permissions, grant.reason, grant.expires_at is not None) == (("containers.view", "containers.logs"), "debugging", True)
+    html = client.get(address).content.decode()
+    assert "containers.logs" in html and "debugging" in html
+    harmless(html)
+    assert client.get(f"{address}/{grant.id}").status_code == 200
+    assert client.post(f"{address}/{grant.id}", {"permissions": ["containers.stop"]}).status_code == 302
+    assert granting.on(grants.kind("container"), web)[0].permissions == ("containers.view", "containers.stop")
+    assert page_of(bob).get(address).status_code == 403
+    assert page_of(charlie).get(address).status_code == 404
+    assert page_of(charlie).post(f"{address}/{grant.id}/take").status_code == 404
+    assert client.post(f"{address}/{grant.id}/take").status_code == 302
+    assert granting.on(grants.kind("container"), web) == []
+
+
+@pytest.mark.parametrize("wish", [{}, {"user": "nobody"}, {"user": "bob", "expires_at": "2001-01-01 00:00"}, {"user": "alice"}])
+def test_a_wrong_form_says_so_and_keeps_what_was_typed(alice: Any, bob: Any, web: Any, wish: dict[str, str]) -> None:
+    answer = page_of(alice).post(f"/containers/{web.pk}/access", {"reason": "because of this", **wish})
+    assert answer.status_code == 400
+    html = answer.content.decode()
+    assert "because of this" in html and ('class="err"' in html or 'role="alert"' in html)
+
+
+def test_every_kind_has_its_tabs(root: Any, node: Any, egg: Any, web: Any) -> None:
+    from nodes.models import Cluster
+
+    cluster = Cluster.objects.create(name="eu")
+    client = page_of(root)
+    for plural, one in (("nodes", node), ("eggs", egg), ("clusters", cluster), ("containers", web)):
+        for tab in ("access", "activity"):
+            answer = client.get(f"/{plural}/{one.pk}/{tab}")
+            assert answer.status_code == 200, (plural, tab)
+            harmless(answer.content.decode())
+    for address in (f"/nodes/{node.pk}", f"/eggs/{egg.pk}", f"/containers/{web.pk}"):
+        assert f"{address}/access" in client.get(address).content.decode()
+
+
+def test_who_was_granted_sees_only_what_they_may_do(alice: Any, bob: Any, web: Any) -> None:
+    give(alice, web, bob, "containers.logs")
+    html = page_of(bob).get(f"/containers/{web.pk}").content.decode()
+    assert "You lack containers.stop on this container." in html
+    assert f"/containers/{web.pk}/access" not in html
+    assert page_of(bob).get("/containers").status_code == 200
+
+
+def test_the_journal_tells_in_sentences_and_shows_what_changed(alice: Any, bob: Any, root: Any, web: Any) -> None:
+    grant = give(alice, web, bob, "containers.logs")
+    changes = {"permissions": ["containers.stop"]}
+    granting.change(alice, grants.kind("container"), web, grant.id, changes=changes, actor=alice.as_actor())
+    client = page_of(root)
+    html = client.get("/audit").content.decode()
+    assert "changed an access to" in html and "containers.view, containers.stop" in html
+    harmless(html)
+    for query, seen in (
+        ("search=alice", True), ("search=nothing-like-it", False), ("action=grants.", True), ("action=nodes.", False), ("outcome=refused", False),
+        (f"actor={alice.pk}", True), (f"target_id={web.pk}", True), ("since=2001-01-01", True), ("until=2001-01-01", False), ("before=1", False),
+        ("since=nonsense&until=99-99", True), ("before=99999999999999999999999", True),
+    ):  # fmt: skip
+        assert ("gave access to" in client.get(f"/audit?{query}").content.decode()) is seen, query
+    assert page_of(alice).get("/audit").status_code == 403
+
+
+def test_timelines_hide_other_peoples_addresses(alice: Any, bob: Any, root: Any, web: Any) -> None:
+    """I06"""
+    give(alice, web, bob, "containers.edit")
+    page_of(bob).post(f"/containers/{web.pk}/settings", {"name": "web", "description": "x", "restart_policy": "no"}, REMOTE_ADDR="10.1.2.3")
+    for user, seen in ((bob, True), (root, True), (alice, False)):
+        assert ("10.1.2.3" in page_of(user).get(f"/containers/{web.pk}/activity").content.decode()) is seen, user
