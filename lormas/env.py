@@ -106,6 +106,10 @@ def url(*schemes: str) -> Callable[[str], str]:
         split = urlsplit(value)
         if split.scheme not in schemes:
             raise EnvError(f"must be an address that begins with {' or '.join(s + '://' for s in schemes)}")
+        try:
+            split.port  # noqa: B018 - its getter judges
+        except ValueError:
+            raise EnvError("must have a port from 0 to 65535, or none") from None
         return value.rstrip("/")
 
     return parse
@@ -180,7 +184,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DISCORD_CLIENT_SECRET", text, None, "Discord sign-in.", secret=True),
     Variable(
         "EMAIL_URL",
-        text,
+        url("console", "smtp", "smtp+tls", "smtps"),
         "console://",
         "console://, or smtp://user:password@host:port; smtp+tls:// for STARTTLS, smtps:// for TLS from the start.",
         secret=True,

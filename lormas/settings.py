@@ -249,7 +249,7 @@ SIGNUP_ROLE: str = env["SIGNUP_ROLE"]
 SUPERUSER_EMAIL: str = env["SUPERUSER_EMAIL"] or "admin@lormas.local"
 SUPERUSER_PASSWORD: str | None = env["SUPERUSER_PASSWORD"]
 
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "accounts.sessionstore"
 SESSION_COOKIE_NAME = "__Host-lormas" if SECURE else "lormas_session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
