@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers import install_views, many_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
     path("containers", views.index, name="list"),
     path("containers/", views.index),
+    path("containers/logs", log_views.search, name="log-search"),
+    path("containers/logs/filters", log_views.save_filter, name="log-filter-save"),
+    path("containers/logs/filters/<uuid:filter_id>/remove", log_views.drop_filter, name="log-filter-drop"),
+    path("containers/logs/kept/<uuid:container_id>", log_views.kept, name="log-kept"),
+    path("containers/<uuid:container_id>/alerts", log_views.add_alert, name="alert-add"),
+    path("containers/<uuid:container_id>/alerts/<uuid:alert_id>/remove", log_views.drop_alert, name="alert-drop"),
     path("containers/bulk", many_views.act_on_many, name="bulk"),
     path("containers/<uuid:container_id>/duplicate", many_views.make_another, name="duplicate"),
     path("containers/rows", views.rows, name="rows"),

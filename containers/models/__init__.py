@@ -1,5 +1,6 @@
 from containers.models.container import Container
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
+from containers.models.logbook import KeptLog, LogAlert, LogFilter
 from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
@@ -11,6 +12,9 @@ __all__ = [
     "ContainerRoleGrant",
     "ContainerSettings",
     "ContainerUserGrant",
+    "KeptLog",
+    "LogAlert",
+    "LogFilter",
     "Port",
     "Revision",
     "Rollout",
