@@ -14,7 +14,7 @@ from containers.models import Container
 from containers.services import power
 from containers.services.publish import target
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, Refused
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Refused
 
 DOWNLOAD_PAGE = 1000
 
@@ -33,17 +33,30 @@ def ask(container: Container, kind: str, payload: msgspec.Struct | None = None, 
             node.pk, kind, container_id=str(container.pk), payload=msgspec.to_builtins(payload) if payload else {}, timeout_seconds=timeout_seconds
         )
     except live.NodeOffline:
-        since = node.last_heartbeat or node.status_since
-        raise NodeUnavailable(
-            f"Node {node.name} is not connected; last heard of {since:%Y-%m-%d %H:%M:%S} UTC.",
-            extra={"node": str(node.pk), "since": clock.rfc3339(since)},
-        ) from None
+        raise unavailable(container) from None
     except live.NodeTimeout:
-        raise NodeSilent(f"Node {node.name} did not answer within {timeout_seconds:g} s.") from None
+        raise silent(container, timeout_seconds) from None
     except live.NodeRefused as error:
+        if error.code in ("no_such_process", "no_such_terminal", "no_such_recording"):
+            raise NotFound(error.detail, code=error.code) from None
         if error.code in ("not_running", "no_such_container"):
             raise Conflict(error.detail, code=error.code, extra={"state": container.status}) from None
         raise Refused(error.detail, code=error.code) from None
+
+
+def unavailable(container: Container) -> NodeUnavailable:
+    """Says which node, and since when."""
+    node = container.node
+    assert node is not None
+    since = node.last_heartbeat or node.status_since
+    return NodeUnavailable(
+        f"Node {node.name} is not connected; last heard of {since:%Y-%m-%d %H:%M:%S} UTC.",
+        extra={"node": str(node.pk), "since": clock.rfc3339(since)},
+    )
+
+
+def silent(container: Container, seconds: float) -> NodeSilent:
+    return NodeSilent(f"Node {container.node.name if container.node else ''} did not answer within {seconds:g} s.")
 
 
 def read(container: Container, query: LogsQuery) -> dict[str, Any]:

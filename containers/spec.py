@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agent.protocol.messages import ContainerSpec, Limits, Mount, PortBinding, StopSpec
-from agent.protocol.parts import ConfigEdit, Readiness
+from agent.protocol.parts import ConfigEdit, HealthCheck, Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Startup:
     config_files: tuple[ConfigEdit, ...] = ()
     readiness: Readiness | None = None
     features: tuple[str, ...] = ()
+    health: HealthCheck | None = None
     confined: bool = False
 
 
@@ -103,6 +104,7 @@ def build_spec(
         shell_when=startup.shell_when,
         config_files=list(startup.config_files),
         readiness=startup.readiness,
+        health=startup.health,
         features=list(startup.features),
         confined=startup.confined,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from containers.services import heal, logkeeping, logwatch, sweep
+from containers.services import execs, heal, logkeeping, logwatch, sweep
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -15,13 +15,14 @@ def restart_due() -> int:
 
 @shared_task(name="containers.tasks.tidy", ignore_result=True, time_limit=300)
 def tidy() -> dict[str, int]:
-    """Each minute: stuck states, due restarts, unhealthy ones, the trash, old stats."""
+    """Each minute: stuck states, due restarts, unhealthy ones, the trash, old stats and exec history."""
     return {
         "restarted": sweep.restart_due(),
         "settled": sweep.settle_stuck(),
         "healed": heal.heal(),
         "purged": sweep.empty_trash(),
         "trimmed": sweep.trim_stats(),
+        "forgotten": execs.forget_old_history(),
     }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django.urls import path, re_path
+from django.urls import path
 
-from containers import install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import file_views, install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
@@ -38,12 +38,15 @@ urlpatterns = [
     path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
     path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollout_views.revert, name="rollout-revert"),
+    path("containers/<uuid:container_id>/files", file_views.files_page, name="files"),
+    path("containers/<uuid:container_id>/terminal", file_views.terminal_page, name="terminal"),
     path("containers/<uuid:container_id>/settings", settings_views.settings_page, name="settings"),
     path("containers/<uuid:container_id>/settings/run-script", settings_views.run_script, name="run-script"),
     path("containers/<uuid:container_id>/revisions", settings_views.history, name="revisions"),
     path("containers/<uuid:container_id>/revisions/<int:number>/rollback", settings_views.roll_back, name="rollback"),
     path("containers/<uuid:container_id>/drift", settings_views.drift_part, name="drift"),
-    re_path(r"^containers/(?P<container_id>[0-9a-f-]{36})/drift/(?P<way>reapply|adopt)$", settings_views.settle_drift, name="settle-drift"),
+    path("containers/<uuid:container_id>/drift/reapply", settings_views.settle_drift, {"way": "reapply"}, name="drift-reapply"),
+    path("containers/<uuid:container_id>/drift/adopt", settings_views.settle_drift, {"way": "adopt"}, name="drift-adopt"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
     path("containers/<uuid:container_id>/clear-state", views.clear, name="clear-state"),

@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import has
+from accounts.access import has, require
+from accounts.grants import holds_any
 from agent.protocol.commands import LogsQuery
 from audit.services import record
 from containers import access, logs
@@ -117,6 +118,12 @@ class LogAlertSerializer(StrictSerializer):
     problem = serializers.CharField(read_only=True, help_text="Why it could not be looked at last time.")
 
 
+def may_read(user: Any) -> None:
+    """Raises Forbidden: neither their role nor a grant lets them read any log."""
+    if not holds_any(access.grant_kind(), user):
+        require(user, "containers.logs")
+
+
 def readable(user: Any, params: Any) -> list[Container]:
     """Containers by the filters of `GET /api/containers` whose logs this person may read."""
     found = ContainerFilter(params, queryset=access.visible_containers(user).for_list()).qs.order_by("-status_since", "id")
@@ -133,6 +140,7 @@ class LogsEverywhere(APIView):
         responses={200: FoundSerializer},
     )
     def get(self, request: Request) -> Response:
+        may_read(request.user)
         given = request.query_params.dict()
         narrowing = {name: given.pop(name) for name in NARROW if name in given}
         if "name" in given:
@@ -173,7 +181,10 @@ class KeptLogs(ListAPIView):  # type: ignore[type-arg]
     serializer_class = KeptLogSerializer
 
     def get_queryset(self) -> Any:
-        return KeptLog.objects.none() if getattr(self, "swagger_fake_view", False) else kept_logs(self.request.user)
+        if getattr(self, "swagger_fake_view", False):
+            return KeptLog.objects.none()
+        may_read(self.request.user)
+        return kept_logs(self.request.user)
 
 
 class KeptLogLines(APIView):
@@ -208,10 +219,12 @@ class LogFilters(APIView):
 
     @extend_schema(responses={200: LogFilterSerializer(many=True)})
     def get(self, request: Request) -> Response:
+        may_read(request.user)
         return Response(LogFilterSerializer(LogFilter.objects.filter(owner=cast(Any, request.user)), many=True).data)
 
     @extend_schema(request=LogFilterSerializer, responses={201: LogFilterSerializer})
     def post(self, request: Request) -> Response:
+        may_read(request.user)
         body = checked(LogFilterSerializer, request.data)
         own = LogFilter.objects.filter(owner=cast(Any, request.user))
         if own.count() >= MOST_FILTERS:
@@ -229,6 +242,7 @@ class LogFilterOne(APIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, filter_id: str) -> Response:
+        may_read(request.user)
         if not LogFilter.objects.filter(owner=cast(Any, request.user), pk=filter_id).delete()[0]:
             raise NotFound("There is no such saved search of yours.")
         return Response(status=status.HTTP_204_NO_CONTENT)

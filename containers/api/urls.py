@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, install, logbook, many, rollouts, settings, views
+from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -15,6 +15,7 @@ urlpatterns = [
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
+    *inside_urls.urlpatterns,
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
     path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
@@ -37,7 +38,6 @@ urlpatterns = [
     path("containers/<uuid:container_id>/logs/stream", views.ContainerLogsStream.as_view(), name="containers-logs-stream"),
     path("containers/<uuid:container_id>/stats", views.ContainerStats.as_view(), name="containers-stats"),
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
-    path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
     path("eggs/<uuid:egg_id>/rollouts", rollouts.Rollouts.as_view(), name="eggs-rollouts"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),

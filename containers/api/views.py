@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 from uuid import UUID
 
-import msgspec
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -19,8 +18,8 @@ from rest_framework.views import APIView
 from accounts.access import require
 from accounts.grants import holds_any
 from accounts.models import User
-from agent.protocol.commands import ExecRun, LogsQuery
-from audit.services import Actor, record
+from agent.protocol.commands import LogsQuery
+from audit.services import Actor
 from containers import access, loglevels, logs, services, stats
 from containers.api.filters import ContainerFilter
 from containers.api.serializers import (
@@ -29,8 +28,6 @@ from containers.api.serializers import (
     ContainerChangeSerializer,
     ContainerSerializer,
     CreatedContainerSerializer,
-    ExecResultSerializer,
-    ExecSerializer,
     LogEntryAnswerSerializer,
     LogEntrySerializer,
     LogsFollowSerializer,
@@ -46,7 +43,6 @@ from containers.models import Container
 from containers.services import PortWish, edit
 from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
-from containers.services.publish import target
 from lormas.common import clock
 from lormas.common.errors import NotFound
 from nodes.access import get_node
@@ -318,36 +314,6 @@ class ContainerStatsHistory(APIView):
         if span not in stats.RANGES:
             raise ValidationError({"range": [f"One of {', '.join(stats.RANGES)}."]})
         return Response({"range": span, "points": stats.history(container.pk, span)})
-
-
-class ContainerExec(APIView):
-    """One command inside the container, to its end."""
-
-    problem_statuses = ASKS_NODE
-
-    @extend_schema(request=ExecSerializer, responses={200: ExecResultSerializer})
-    def post(self, request: Request, container_id: str) -> Response:
-        container = access.get_container(request.user, container_id, "containers.exec")
-        body = checked(ExecSerializer, request.data)
-        record(
-            "containers.exec",
-            actor=actor_of(request),
-            target=target(container),
-            after={"command": body["command"], "working_dir": body["working_dir"]},
-        )
-        done = logs.ask(
-            container,
-            "exec.run",
-            ExecRun(
-                argv=body["command"],
-                env=body.get("env", {}),
-                working_dir=body["working_dir"],
-                stdin=body["stdin"],
-                timeout_seconds=body["timeout_seconds"],
-            ),
-            timeout_seconds=body["timeout_seconds"] + 5,
-        )
-        return Response(msgspec.to_builtins(done))
 
 
 class ContainerCommand(APIView):

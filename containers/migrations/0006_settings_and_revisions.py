@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0005_placement'),
+        ('containers', '0005_exec_history_and_recording_policy'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

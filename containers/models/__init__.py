@@ -1,4 +1,5 @@
 from containers.models.container import Container
+from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
 from containers.models.logbook import KeptLog, LogAlert, LogFilter
 from containers.models.port import Port
@@ -12,10 +13,12 @@ __all__ = [
     "ContainerRoleGrant",
     "ContainerSettings",
     "ContainerUserGrant",
+    "ExecRecord",
     "KeptLog",
     "LogAlert",
     "LogFilter",
     "Port",
+    "RecordingPolicy",
     "Revision",
     "Rollout",
     "RolloutItem",
