@@ -36,6 +36,8 @@ class LogStore(Protocol):
 
     async def clear(self, container_id: str) -> Any: ...
 
+    async def tidy(self, *, rotate: bool, older_than_seconds: float, forget: list[str]) -> dict[str, int]: ...
+
 
 class Questions:
     """Answers `Rpc` frames."""
@@ -92,6 +94,8 @@ class Questions:
                 return await self._append(container_id, payload)
             case "logs.clear":
                 return {"last_seq": await self._logs.clear(container_id)}
+            case "logs.tidy":
+                return {**await self._logs.tidy(rotate=payload.rotate, older_than_seconds=payload.older_than_seconds, forget=payload.forget)}
             case "container.stdin":
                 return await self._stdin(container_id, payload)
             case "container.inspect":

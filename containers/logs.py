@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,15 @@ def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
     ask(container, "container.stdin", StdinWrite(text=text))
     power.typed(container, text)
     record("containers.console", actor=actor, target=target(container), message=text[:500])
+
+
+def gzipped(pages: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, compressed as they pass."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with the header of gzip
+    for page in pages:
+        if packed := packer.compress(page):
+            yield packed
+    yield packer.flush()
 
 
 def download(container: Container, *, streams: list[str]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from containers.access import get_container, rights
 from containers.buttons import reinstall_button
-from containers.models import Container
+from containers.models import Container, LogAlert
 from containers.services import drift, edit, revisions, scripts
 from containers.services.create import PortWish
 from containers.services.install import installs
@@ -96,6 +96,7 @@ def _page(request: HttpRequest, container: Container, sent: dict[str, Any], port
         "has_script": bool(settings_of(container).startup_script),
         "blank_rows": range(container.ports.count(), container.ports.count() + 2),
         "kept": kept_for(),
+        "alerts": LogAlert.objects.filter(container=container),
     }
     if installs(container):
         context["reinstall"] = reinstall_button(container, user)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from django.urls import path, re_path
+from django.urls import path
 
-from containers import file_views, install_views, many_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import file_views, install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
     path("containers", views.index, name="list"),
     path("containers/", views.index),
+    path("containers/logs", log_views.search, name="log-search"),
+    path("containers/logs/filters", log_views.save_filter, name="log-filter-save"),
+    path("containers/logs/filters/<uuid:filter_id>/remove", log_views.drop_filter, name="log-filter-drop"),
+    path("containers/logs/kept/<uuid:container_id>", log_views.kept, name="log-kept"),
+    path("containers/<uuid:container_id>/alerts", log_views.add_alert, name="alert-add"),
+    path("containers/<uuid:container_id>/alerts/<uuid:alert_id>/remove", log_views.drop_alert, name="alert-drop"),
     path("containers/bulk", many_views.act_on_many, name="bulk"),
     path("containers/<uuid:container_id>/duplicate", many_views.make_another, name="duplicate"),
     path("containers/rows", views.rows, name="rows"),
@@ -39,7 +45,8 @@ urlpatterns = [
     path("containers/<uuid:container_id>/revisions", settings_views.history, name="revisions"),
     path("containers/<uuid:container_id>/revisions/<int:number>/rollback", settings_views.roll_back, name="rollback"),
     path("containers/<uuid:container_id>/drift", settings_views.drift_part, name="drift"),
-    re_path(r"^containers/(?P<container_id>[0-9a-f-]{36})/drift/(?P<way>reapply|adopt)$", settings_views.settle_drift, name="settle-drift"),
+    path("containers/<uuid:container_id>/drift/reapply", settings_views.settle_drift, {"way": "reapply"}, name="drift-reapply"),
+    path("containers/<uuid:container_id>/drift/adopt", settings_views.settle_drift, {"way": "adopt"}, name="drift-adopt"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
     path("containers/<uuid:container_id>/clear-state", views.clear, name="clear-state"),

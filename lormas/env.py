@@ -162,6 +162,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("TRUSTED_PROXIES", words, [], "Addresses or networks of reverse proxies whose X-Forwarded-For is believed."),
     Variable("CORS_ORIGINS", words, [], "Origins that may call the API from a browser."),
     Variable("LOG_LEVEL", choice(*LOG_LEVELS), "info", "trace, debug, info, warn or error."),
+    Variable("LOG_FILE", boolean, True, "Keep logs/system.log in LORMAS_DATA, rotated each night? (Beside what goes to standard error.)"),
+    Variable(
+        "LOG_RETENTION_DAYS",
+        integer(0, 3650),
+        30,
+        "How long nodes keep containers' logs, also of deleted ones. 0: a log goes with its container, and no line for its age.",
+    ),
     Variable("LOG_FORMAT", choice("auto", "json", "console"), "auto", "json, console, or auto (console on a terminal)."),
     Variable("SUPERUSER_EMAIL", email, None, "Made at first start; unset: admin@lormas.local.", ("ADMIN_DEFAULT_USERNAME",)),
     Variable("SUPERUSER_PASSWORD", text, None, "Unset: a random one, shown once.", ("ADMIN_DEFAULT_PASSWORD",), secret=True),

@@ -390,7 +390,9 @@ EMAIL_VERIFICATION: bool = env["EMAIL_VERIFICATION"] == "required" or (env["EMAI
 PASSWORD_RESET_TIMEOUT = 3600
 
 LOG_LEVEL: str = env["LOG_LEVEL"]
-LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"])
+LOG_RETENTION_DAYS: int = env["LOG_RETENTION_DAYS"]
+SYSTEM_LOG: Path | None = DATA_DIR / "logs" / "system.log" if env["LOG_FILE"] else None
+LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"], file=SYSTEM_LOG)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

@@ -143,6 +143,16 @@ class LogsClear(Part, frozen=True):
     """`logs.clear` -> {"last_seq"}: numbers go on where they were."""
 
 
+class LogsTidy(Part, frozen=True):
+    """`logs.tidy` (of the whole node) -> {"rotated", "dropped", "forgotten"}: begin new segments, drop those whose last line is older, and whole
+    logs of containers that are gone."""
+
+    rotate: bool = False
+    older_than_seconds: float = 0
+    """0: nothing is too old."""
+    forget: list[str] = []
+
+
 class StdinWrite(Part, frozen=True):
     """`container.stdin` -> {}: a line for the main process's standard input (newline added)."""
 
@@ -173,6 +183,7 @@ RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
     "logs.clear": LogsClear,
+    "logs.tidy": LogsTidy,
     "container.stdin": StdinWrite,
     "container.inspect": EmptyPayload,
     "container.stats": EmptyPayload,

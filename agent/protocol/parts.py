@@ -168,10 +168,10 @@ class ContainerSpec(Part, frozen=True):
     readiness: Readiness | None = None
     features: list[str] = []
     """What to look for on the console, see `agent.console.FEATURES`; unknown names are ignored."""
-    health: HealthCheck | None = None
-    """None = the image's own check, if it has one. The process runtime has none."""
     startup_script: str = ""
     """Run by `/bin/sh` inside of the container after each start, with its output in the log's stream `startup`."""
+    health: HealthCheck | None = None
+    """None = the image's own check, if it has one. The process runtime has none."""
     confined: bool = False
     """Run as the user `container` (see `agent.runtimes.confinement`) on a read-only root with its own /tmp, as images made for eggs expect."""
 

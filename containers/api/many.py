@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.access import require
+from accounts.grants import holds_any
 from containers import access, validation
 from containers.api.fields import checked as by_check
 from containers.api.serializers import ContainerSerializer, CreatedContainerSerializer
@@ -62,6 +63,8 @@ class ContainerBulk(APIView):
 
     @extend_schema(request=ContainerBulkSerializer, responses={200: BulkResultsSerializer})
     def post(self, request: Request) -> Response:
+        if not holds_any(access.grant_kind(), request.user):
+            require(request.user, "containers.view")
         body = checked(ContainerBulkSerializer, request.data)
         found = bulk.act_on_many(body["ids"], body["action"], user=request.user, actor=actor_of(request))
         rows: list[dict[str, Any]] = [

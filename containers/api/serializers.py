@@ -11,6 +11,7 @@ from accounts.access import has
 from agent.protocol.messages import LogStream
 from containers import validation
 from containers.api.fields import CommandField, EnvField, ExecField, PortField, checked
+from containers.loglevels import LEVELS
 from containers.models import Container, Port
 from containers.services import NewContainer, PortWish
 from containers.spec import Asked
@@ -327,6 +328,7 @@ class LogsQuerySerializer(StrictSerializer):
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
     search = serializers.CharField(max_length=256, required=False)
+    level = serializers.ChoiceField(choices=LEVELS, required=False, help_text="Of the lines found, only those as bad or worse.")
     limit = serializers.IntegerField(min_value=1, max_value=1000, required=False)
 
 
@@ -336,6 +338,7 @@ class LogLineSerializer(StrictSerializer):
     seq = serializers.IntegerField()
     time = serializers.CharField()
     stream = serializers.ChoiceField(choices=STREAMS)
+    level = serializers.ChoiceField(choices=["", *LEVELS], help_text="As its text says; empty: it does not say.")
     text = serializers.CharField()
 
 

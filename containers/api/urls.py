@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, inside_urls, install, many, rollouts, settings, views
+from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -55,6 +55,14 @@ urlpatterns = [
     path("containers/<uuid:container_id>/drift", history.Drift.as_view(), name="containers-drift"),
     path("containers/<uuid:container_id>/drift/reapply", history.DriftReapply.as_view(), name="containers-drift-reapply"),
     path("containers/<uuid:container_id>/drift/adopt", history.DriftAdopt.as_view(), name="containers-drift-adopt"),
+    path("containers/<uuid:container_id>/log-alerts", logbook.LogAlerts.as_view(), name="containers-log-alerts"),
+    path("containers/<uuid:container_id>/log-alerts/<uuid:alert_id>", logbook.LogAlertOne.as_view(), name="containers-log-alert"),
+    path("logs", logbook.LogsEverywhere.as_view(), name="logs-everywhere"),
+    path("logs/filters", logbook.LogFilters.as_view(), name="logs-filters"),
+    path("logs/filters/<uuid:filter_id>", logbook.LogFilterOne.as_view(), name="logs-filter"),
+    path("logs/kept", logbook.KeptLogs.as_view(), name="logs-kept"),
+    path("logs/kept/<uuid:container_id>", logbook.KeptLogLines.as_view(), name="logs-kept-lines"),
+    path("logs/kept/<uuid:container_id>/download", logbook.KeptLogDownload.as_view(), name="logs-kept-download"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
     path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),

@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -19,7 +20,7 @@ from accounts.grants import holds_any
 from accounts.models import User
 from agent.protocol.commands import LogsQuery
 from audit.services import Actor
-from containers import access, logs, services, stats
+from containers import access, loglevels, logs, services, stats
 from containers.api.filters import ContainerFilter
 from containers.api.serializers import (
     ChangedContainerSerializer,
@@ -196,6 +197,52 @@ class ContainerClearState(APIView):
         return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
 
 
+def log_page(page: dict[str, Any], *, level: str = "") -> dict[str, Any]:
+    """The node's answer as the API gives it; `level`: only lines as bad or worse."""
+    lines = [
+        {"seq": seq, "time": time, "stream": stream, "level": loglevels.detect(text), "text": text}
+        for seq, time, stream, text in page.get("lines", [])
+        if not level or loglevels.at_least(text, level)
+    ]
+    numbers = {name: page.get(name, 0) for name in ("first_seq", "last_seq")}
+    return {"lines": lines, **numbers, "more": page.get("more", False), "gaps": page.get("gaps", [])}
+
+
+def log_query(asked: dict[str, Any]) -> LogsQuery:
+    """A checked query of `LogsQuerySerializer` as the node takes it."""
+    return LogsQuery(
+        streams=[asked["stream"]] if asked.get("stream") else [],
+        tail=asked.get("tail", 0) if set(asked) & {"after", "before", "since", "until"} else asked.get("tail", 200),
+        after=asked.get("after", -1),
+        before=asked.get("before", -1),
+        since=clock.rfc3339(asked.get("since")) or "",
+        until=clock.rfc3339(asked.get("until")) or "",
+        search=asked.get("search", ""),
+        limit=asked.get("limit", min(max(asked.get("tail", 1000), 1), 1000)),
+    )
+
+
+def log_file(container: Any, request: Request) -> StreamingHttpResponse:
+    """The whole log as a file; `?stream=`, `?compress=gzip`."""
+    stream, compress = request.query_params.get("stream"), request.query_params.get("compress", "")
+    if stream and stream not in ("application", "error", "startup", "events"):
+        raise ValidationError({"stream": ["application, error, startup or events."]})
+    if compress not in ("", "gzip"):
+        raise ValidationError({"compress": ["gzip, or nothing."]})
+    pages = logs.download(container, streams=[stream] if stream else [])
+    first = next(pages)  # a node that is away answers 503 here, not half a file
+
+    def body() -> Any:
+        yield first
+        yield from pages
+
+    name, kind = (f"{container.pk}.log.gz", "application/gzip") if compress else (f"{container.pk}.log", "text/plain; charset=utf-8")
+    response = StreamingHttpResponse(logs.gzipped(body()) if compress else body(), content_type=kind)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
 class ContainerLogs(APIView):
     """Read, add to, and clear the log."""
 
@@ -205,27 +252,7 @@ class ContainerLogs(APIView):
     def get(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.logs")
         asked = checked(LogsQuerySerializer, request.query_params.dict())
-        query = LogsQuery(
-            streams=[asked["stream"]] if asked.get("stream") else [],
-            tail=asked.get("tail", 0) if set(asked) & {"after", "before", "since", "until"} else asked.get("tail", 200),
-            after=asked.get("after", -1),
-            before=asked.get("before", -1),
-            since=clock.rfc3339(asked.get("since")) or "",
-            until=clock.rfc3339(asked.get("until")) or "",
-            search=asked.get("search", ""),
-            limit=asked.get("limit", min(max(asked.get("tail", 1000), 1), 1000)),
-        )
-        page = logs.read(container, query)
-        lines = [{"seq": seq, "time": time, "stream": stream, "text": text} for seq, time, stream, text in page.get("lines", [])]
-        return Response(
-            {
-                "lines": lines,
-                "first_seq": page.get("first_seq", 0),
-                "last_seq": page.get("last_seq", 0),
-                "more": page.get("more", False),
-                "gaps": page.get("gaps", []),
-            }
-        )
+        return Response(log_page(logs.read(container, log_query(asked)), level=asked.get("level", "")))
 
     @extend_schema(request=LogEntrySerializer, responses={201: LogEntryAnswerSerializer})
     def post(self, request: Request, container_id: str) -> Response:
@@ -245,23 +272,13 @@ class ContainerLogsDownload(APIView):
 
     problem_statuses = ASKS_NODE
 
-    @extend_schema(responses={(200, "text/plain"): str}, parameters=[OpenApiParameter("stream", str)])
+    @extend_schema(
+        responses={(200, "text/plain"): str, (200, "application/gzip"): OpenApiTypes.BINARY},
+        parameters=[OpenApiParameter("stream", str), OpenApiParameter("compress", str, enum=["gzip"])],
+    )
     def get(self, request: Request, container_id: str) -> StreamingHttpResponse:
         container = access.get_container(request.user, container_id, "containers.logs")
-        stream = request.query_params.get("stream")
-        if stream and stream not in ("application", "error", "startup", "events"):
-            raise ValidationError({"stream": ["application, error, startup or events."]})
-        pages = logs.download(container, streams=[stream] if stream else [])
-        first = next(pages)  # a node that is away answers 503 here, not half a file
-
-        def body() -> Any:
-            yield first
-            yield from pages
-
-        response = StreamingHttpResponse(body(), content_type="text/plain; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="{container.pk}.log"'
-        response["X-Content-Type-Options"] = "nosniff"
-        return response
+        return log_file(container, request)
 
 
 class ContainerLogsStream(APIView):

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ContainerSettings',
             fields=[
-                ('container', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='settings', serialize=False, to='containers.container')),
+                ('container', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='manners', serialize=False, to='containers.container')),
                 ('startup_script', models.TextField(blank=True)),
                 ('readiness', models.JSONField(blank=True, default=dict)),
                 ('auto_start', models.BooleanField(default=True)),

@@ -1,6 +1,7 @@
 from containers.models.container import Container
 from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
+from containers.models.logbook import KeptLog, LogAlert, LogFilter
 from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
@@ -13,6 +14,9 @@ __all__ = [
     "ContainerSettings",
     "ContainerUserGrant",
     "ExecRecord",
+    "KeptLog",
+    "LogAlert",
+    "LogFilter",
     "Port",
     "RecordingPolicy",
     "Revision",

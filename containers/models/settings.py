@@ -10,7 +10,7 @@ from containers.models.container import Container
 class ContainerSettings(models.Model):
     """One row a container, made when first asked for (`containers.services.manners.settings_of`)."""
 
-    container = models.OneToOneField(Container, on_delete=models.CASCADE, related_name="settings", primary_key=True)
+    container = models.OneToOneField(Container, on_delete=models.CASCADE, related_name="manners", primary_key=True)
     startup_script = models.TextField(blank=True)  # run by the container's shell after each start
     readiness = models.JSONField(default=dict, blank=True)  # {"done": [texts], "timeout_seconds"}; empty = as its egg says
     auto_start = models.BooleanField(default=True)  # again when its node or engine comes back

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import (
     LABEL_CONTAINER,
@@ -22,6 +24,7 @@ from agent.runtimes.base import (
 )
 from agent.runtimes.docker import compare, errors, events, images, options, reports, startup, terminal
 from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.diskuse import DiskUse
 from agent.runtimes.docker.finder import Finder
 from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.installs import DockerInstalls
@@ -76,6 +79,7 @@ class DockerRuntime:
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
         self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
     @classmethod
@@ -105,6 +109,7 @@ class DockerRuntime:
 
     async def close(self) -> None:
         await self._stats.close()
+        await self._disk.close()
         self._lifecycle.close()
 
     async def info(self) -> EngineInfo:
@@ -294,6 +299,7 @@ class DockerRuntime:
                     raise
             self._finder.forget(container_id)
             self._stats.forget(container_id)
+            self._disk.forget(container_id)
             self._output.forget(container_id)
         if not keep_data:
             await self._surroundings.remove_volume(container_id)
@@ -340,7 +346,9 @@ class DockerRuntime:
         found = await self._finder.summaries()
         running = {item["Labels"][LABEL_CONTAINER]: item for item in found if item.get("State") in ("running", "paused")}
         wanted = {container_id: str(running[container_id]["Id"]) for container_id in container_ids if container_id in running}
-        return await self._stats.sample(wanted)
+        samples = await self._stats.sample(wanted)
+        disk = self._disk.of(list(wanted))
+        return [msgspec.structs.replace(one, disk_bytes=disk.get(one.container_id, 0)) for one in samples]
 
     async def node_usage(self) -> NodeUsage:
         usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._finder.summaries())
