@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 
-from accounts import grants, keys, tickets
+from accounts import grants, impersonation, keys, tickets
 from accounts.limits import LimiterAway
 from accounts.models import AuthSession, User
 from accounts.standing import hold_of
@@ -285,7 +285,8 @@ class ClientSocket:
             return
         user = self.scope.get("user")
         if user is not None and user.is_authenticated and user.is_active:
-            self.user = await database_sync_to_async(_free)(await database_sync_to_async(_load)(user.pk))
+            seen = await database_sync_to_async(_seen)(user.pk, self.scope.get("session"))
+            self.user = await database_sync_to_async(_free)(seen)
 
     async def _sign_in(self, token: str) -> None:
         try:
@@ -377,6 +378,8 @@ class ClientSocket:
             key = getattr(session, "session_key", None)
             if session is None or key is None or not session.exists(key):
                 return False
+            if self.user.impersonator is not None:
+                return _still_seen_as(self.user, session, key)
         self.user = fresh
         return True
 
@@ -390,8 +393,22 @@ def _ending(refusal: Problem) -> Close:
     return Close(4503, "try again") if isinstance(refusal, LimiterAway) else Close(4401, "not signed in")
 
 
-def _load(user_id: Any) -> User:
-    return User.objects.select_related("role").get(pk=user_id)
+def _seen(user_id: Any, session: Any) -> User:
+    """Whose eyes a cookie session looks through. Raises NotSignedIn where that has ended."""
+    by: User = User.objects.select_related("role").get(pk=user_id)
+    if session is None or session.get(impersonation.KEY) is None:
+        return by
+    seen = impersonation.seen_as(by, session)
+    if isinstance(seen, impersonation.Ended):
+        raise NotSignedIn(seen.why)
+    return seen
+
+
+def _still_seen_as(user: User, session: Any, key: str) -> bool:
+    """Is the session, as it is stored now, still looking through these eyes?"""
+    by = User.objects.select_related("role").filter(pk=user.impersonator.pk, is_active=True).first() if user.impersonator else None
+    seen = impersonation.seen_as(by, type(session)(key)) if by is not None else None
+    return isinstance(seen, User) and seen.pk == user.pk
 
 
 def _free(user: User) -> User:

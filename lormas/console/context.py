@@ -36,8 +36,8 @@ PLACES: tuple[Place, ...] = (
     Place(_("Nodes"), "server", "nodes:list", "nodes.view", _("Fleet")),
     Place(_("Clusters"), "boxes", "nodes:clusters", "nodes.view", _("Fleet")),
     Place(_("Operations"), "activity", "operations:list", "", _("Fleet")),
-    Place(_("Users"), "users", "accounts:users", "users.view", _("Admin")),
-    Place(_("Roles"), "shield", "accounts:roles", "roles.manage", _("Admin")),
+    Place(_("Users"), "users", "people:users", "users.view", _("Admin")),
+    Place(_("Roles"), "shield", "people:roles", "roles.manage", _("Admin")),
     Place(_("Audit"), "scroll-text", "audit:list", "audit.view", _("Admin")),
 )
 
