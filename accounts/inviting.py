@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.crypto import constant_time_compare
 
 from accounts import letters, limits, proofs
 from accounts.access import require
@@ -78,7 +79,7 @@ def accept(token: str, *, password: str, name: str, username: str, address: str 
     try:
         with transaction.atomic():
             locked = User.objects.select_for_update(of=("self",)).select_related("role").get(pk=user.pk)
-            if locked.password != user.password or not locked.is_active:  # a second use at the same time
+            if not constant_time_compare(locked.password, user.password) or not locked.is_active:  # a second use at the same time
                 raise proofs.refused()
             others = User.objects.exclude(pk=user.pk)
             if others.filter(Q(username__iexact=user.username) | Q(email__iexact=user.username)).exists():

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, ProtectedError, Q
 
@@ -28,6 +29,11 @@ def administrators() -> Q:
     """Active accounts that may do everything. The last one of them stays."""
     role = Role.objects.filter(slug=ADMINISTRATOR).values_list("pk", flat=True).first()
     return Q(is_active=True) & (Q(is_superuser=True) | Q(role_id=role) if role else Q(is_superuser=True))
+
+
+def invited() -> Q:
+    """Accounts that were not taken into use (`User.is_invited`)."""
+    return Q(verified_email="", **{"password__startswith": UNUSABLE_PASSWORD_PREFIX})
 
 
 def check_assignable(by: User, capabilities: frozenset[str], *, what: str) -> None:
@@ -286,7 +292,7 @@ def stats() -> dict[str, Any]:
         total=Count("pk"),
         active=Count("pk", filter=Q(is_active=True)),
         administrators=Count("pk", filter=administrators()),
-        invited=Count("pk", filter=Q(password__startswith="!", verified_email="")),
+        invited=Count("pk", filter=invited()),
         must_change_password=Count("pk", filter=Q(must_change_password=True)),
     )
     now = clock.now()

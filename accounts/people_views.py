@@ -37,10 +37,6 @@ def _assignable(by: User) -> list[Role]:
     return found if has(by, "roles.manage") else [role for role in found if role.slug == settings.SIGNUP_ROLE]
 
 
-def _invited() -> Q:
-    return Q(password__startswith="!", verified_email="")
-
-
 def _found(filters: dict[str, str]) -> QuerySet[User]:
     found = User.objects.select_related("role")
     for word in filters["search"].split()[:6]:
@@ -50,7 +46,7 @@ def _found(filters: dict[str, str]) -> QuerySet[User]:
     if filters["state"] in ("active", "inactive"):
         found = found.filter(is_active=filters["state"] == "active")
     elif filters["state"] == "invited":
-        found = found.filter(_invited())
+        found = found.filter(people.invited())
     return found
 
 

@@ -87,16 +87,17 @@ def test_a_socket_sees_as_the_session_does_and_ends_with_it(root: Any, alice: An
     """D10"""
     from django.contrib.sessions.backends.db import SessionStore
 
-    from containers.live.socket import _seen, _still_seen_as
+    from containers.live.standing import seen as seen_by
+    from containers.live.standing import still_seen_as
 
     session = SessionStore()
     session.create()
-    assert _seen(root.pk, session) == root
+    assert seen_by(root.pk, session) == root
     impersonation.begin(root, alice.pk, session=session, actor=root.as_actor())
     session.save()
-    seen = _seen(root.pk, session)
+    seen = seen_by(root.pk, session)
     assert (seen, seen.impersonator) == (alice, root)
-    assert _still_seen_as(seen, session, session.session_key or "")
+    assert still_seen_as(seen, session, session.session_key or "")
     impersonation.end(root, session=session, actor=root.as_actor())
     session.save()
-    assert not _still_seen_as(seen, session, session.session_key or "")
+    assert not still_seen_as(seen, session, session.session_key or "")
