@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from agent.protocol.messages import ContainerSpec, Limits, Mount, PortBinding, StopSpec
-from agent.protocol.parts import ConfigEdit, Readiness
+from agent.protocol.parts import ConfigEdit, HealthCheck, Readiness
 
 
 def as_kept(spec: ContainerSpec) -> dict[str, Any]:
@@ -45,6 +45,7 @@ class Startup:
     config_files: tuple[ConfigEdit, ...] = ()
     readiness: Readiness | None = None
     features: tuple[str, ...] = ()
+    health: HealthCheck | None = None
     confined: bool = False
 
 
@@ -111,6 +112,7 @@ def build_spec(
         shell_when=startup.shell_when,
         config_files=list(startup.config_files),
         readiness=startup.readiness,
+        health=startup.health,
         features=list(startup.features),
         confined=startup.confined,
     )
