@@ -68,7 +68,7 @@ class SilentSerializer(OfSerializer):
     detail = serializers.CharField()
 
 
-class FoundSerializer(StrictSerializer):
+class FoundLinesSerializer(StrictSerializer):
     """Answer of `GET /api/logs`: newest first."""
 
     lines = FoundLineSerializer(many=True)
@@ -136,8 +136,9 @@ class LogsEverywhere(APIView):
     """Search the logs of all containers that you may read: the hundred that changed last, narrowed by the filters of the list."""
 
     @extend_schema(
+        operation_id="logs_search",
         parameters=[SearchSerializer, *NARROWING],
-        responses={200: FoundSerializer},
+        responses={200: FoundLinesSerializer},
     )
     def get(self, request: Request) -> Response:
         may_read(request.user)
