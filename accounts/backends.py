@@ -6,9 +6,9 @@ from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import make_password
-from django.db.models import Q
 from django.http import HttpRequest
 
+from accounts.limits import account_named
 from accounts.models import User
 
 
@@ -19,7 +19,7 @@ class EmailOrUsernameBackend(ModelBackend):
         name = (username or kwargs.get("email") or "").strip()
         if not name or password is None:
             return None
-        user = User.objects.filter(Q(email__iexact=name) | Q(username__iexact=name)).order_by("created_at").first()
+        user = account_named(name)
         if user is None:
             make_password(password)
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 from django.conf import settings
 from django.db.models import Q
@@ -53,12 +54,24 @@ def give_back(*doors: Door) -> None:
         door.give_back(subject)
 
 
+def plain(text: str) -> str:
+    """A name or address as it is compared: what looks the same is the same."""
+    return unicodedata.normalize("NFKC", text.strip()).casefold()
+
+
 def hashed(text: str) -> str:
     """What somebody typed, as a subject that tells nothing."""
-    return hashlib.blake2s(text.strip().lower().encode(errors="replace")).hexdigest()
+    return hashlib.blake2s(plain(text).encode(errors="replace")).hexdigest()
 
 
-def account_named(login: str) -> tuple[str, User | None]:
-    """What the per-account count is kept under: the account however it is spelled, else the name typed (E07, E11)."""
-    user = User.objects.filter(Q(email__iexact=login) | Q(username__iexact=login)).order_by("created_at").first()
-    return (f"user:{user.pk}", user) if user else (f"name:{hashed(login)}", None)
+def account_named(login: str) -> User | None:
+    """Whose address or username this is. A name that only the database takes for the same one (Turkish i and the like) is nobody's, for it
+    would be counted apart."""
+    found = User.objects.select_related("role").filter(Q(email__iexact=login) | Q(username__iexact=login)).order_by("created_at").first()
+    return found if found is not None and plain(login) in (plain(found.email), plain(found.username)) else None
+
+
+def forget_account(user: User) -> None:
+    """Its password is a new one: wrong tries at the old one count no more."""
+    for name in {hashed(user.email), hashed(user.username)}:
+        limit("sign_in_account").forget(name)

@@ -82,7 +82,7 @@ def reset(token: str, *, password: str, address: str | None) -> User:
         record("accounts.password", actor=actor, target=target_of(locked), after={"sessions_ended": ended}, message="by a mailed link")
         letters.notify("password_changed", user=locked, values=told_by(actor))
     forget_first_password(locked)
-    limits.limit("sign_in_account").forget(f"user:{locked.pk}")
+    limits.forget_account(locked)
     return locked
 
 

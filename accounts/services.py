@@ -40,19 +40,20 @@ def target_of(user: User) -> Target:
 def check_credentials(*, login: str, password: str, address: str | None) -> User:
     """The person, or a refusal that is the same for a wrong name, a wrong password, a deactivated account and an unproven address (E11).
 
-    Every try is counted before it is looked at, per account and per address; a success gives its own count back and nothing more (E10).
+    Every try is counted before it is looked at, per name and per address; a success gives its own count back and nothing more (E10).
     A second factor, where there is one, is still to be asked for.
 
     Raises:
         NotSignedIn (code bad_credentials), TooMany, LimiterAway.
     """
     login = login.strip()
-    subject, known = limits.account_named(login)
-    doors = ((limits.limit("sign_in_account"), subject), (limits.limit("sign_in_address"), address or "local"))
+    # By the name that was typed, known or not: one count for both names of an account would tell that they belong together (E11).
+    doors = ((limits.limit("sign_in_account"), limits.hashed(login)), (limits.limit("sign_in_address"), address or "local"))
     verdict = limits.knock(*doors)
     user = EmailOrUsernameBackend().authenticate(None, username=login, password=password)  # ours alone: others would tell by their time
     unproven = user is not None and must_verify(user)
     if user is None or unproven:
+        known = user or limits.account_named(login)
         why = "address not confirmed" if unproven else "wrong name or password"
         record("accounts.sign_in", actor=ANONYMOUS, target=target_of(known) if known else None, outcome="refused", message=why)
         refusal = NotSignedIn(BAD_CREDENTIALS_OR_UNPROVEN if settings.EMAIL_VERIFICATION else BAD_CREDENTIALS, code="bad_credentials")
@@ -233,7 +234,7 @@ def reset_password(user: User, *, actor: Actor, message: str = "") -> str:
         tokens.revoke_all(user, why="password_reset")
         record("accounts.reset_password", actor=actor, target=target_of(user), message=message)
     forget_first_password(user)
-    limits.limit("sign_in_account").forget(f"user:{user.pk}")
+    limits.forget_account(user)
     return fresh
 
 

@@ -67,14 +67,35 @@ def _chosen(settings: Config, arguments: argparse.Namespace) -> Config:
 
 def _join(arguments: argparse.Namespace, data_dir: Path) -> Config:
     token = arguments.token or config.token_from(os.environ)
+    key = "" if token else os.environ.get("LORMAS_JOIN_KEY", "").strip()
+    if key:
+        return _join_with_key(arguments, data_dir, key)
     if not token:
-        raise ConfigError("No token: give --token, or LORMAS_NODE_TOKEN, as the panel showed it when the node was added.")
+        raise ConfigError("No token: give LORMAS_NODE_TOKEN (or LORMAS_JOIN_KEY, for many machines) as the panel showed it.")
     panel = config.checked_url(arguments.panel)
     try:
         before = config.load(data_dir, {"LORMAS_PANEL_URL": panel, "LORMAS_NODE_TOKEN": token})
     except ConfigError:
         before = config.load(data_dir / "nowhere", {"LORMAS_PANEL_URL": panel, "LORMAS_NODE_TOKEN": token})
     settings = _chosen(replace(before, data_dir=data_dir, panel_url=panel, token=token), arguments)
+    config.save(settings)
+    (data_dir / "upgrade.json").unlink(missing_ok=True)  # what was installed by hand just now is what shall run
+    return settings
+
+
+def _join_with_key(arguments: argparse.Namespace, data_dir: Path, key: str) -> Config:
+    """The installation's identity is stored before the key is used, so that a repeat after a lost answer is known as the same machine."""
+    from agent import joining
+
+    panel = config.checked_url(arguments.panel)
+    try:
+        before = config.load(data_dir, {"LORMAS_PANEL_URL": panel})
+    except ConfigError:
+        before = config.load(data_dir / "nowhere", {"LORMAS_PANEL_URL": panel, "LORMAS_NODE_TOKEN": "none yet"})
+    settings = _chosen(replace(before, data_dir=data_dir, panel_url=panel), arguments)
+    config.save(settings)
+    token = joining.join(panel, key, instance_id=settings.instance_id, insecure=settings.insecure)
+    settings = replace(settings, token=token)
     config.save(settings)
     return settings
 
@@ -91,7 +112,8 @@ def _lock(data_dir: Path) -> IO[str]:
     return file
 
 
-async def _serve(settings: Config) -> None:
+async def _serve(settings: Config) -> bool:
+    """Until it is stopped; True if it ended to start another version."""
     from agent.engines import choose
     from agent.logs import LogService
     from agent.program import Agent
@@ -104,6 +126,23 @@ async def _serve(settings: Config) -> None:
         loop.add_signal_handler(number, work.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await work
+    return agent.restart_wanted
+
+
+def _right_version(data_dir: Path) -> None:
+    """Become the version that the last good upgrade left, if this is another one. Returns if this is the right one."""
+    from agent import upgrade
+
+    if os.environ.get("LORMAS_AGENT_TRIAL"):
+        upgrade.die_with_parent()
+        return
+    upgrade.mark(data_dir, "failed", "the agent was killed during the trial")
+    wanted = upgrade.folder_in_use(data_dir)
+    here = str(Path(__file__).resolve().parents[1])
+    if (wanted and wanted == here) or (not wanted and "/versions/" not in here) or os.environ.get("LORMAS_AGENT_VERSION") == (wanted or "own"):
+        return
+    line = upgrade.command_line(data_dir)
+    os.execve(line[0], line, {**upgrade.environment(wanted), "LORMAS_AGENT_VERSION": wanted or "own"})  # noqa: S606
 
 
 def _run(settings: Config) -> int:
@@ -115,9 +154,15 @@ def _run(settings: Config) -> int:
     held = _lock(settings.data_dir)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings))
+            restart = runner.run(_serve(settings))
     finally:
         held.close()
+    if restart:
+        from agent import upgrade
+
+        # This process becomes the guard of the new version, with the code that runs now.
+        line = [sys.executable, "-P", "-m", "agent.trial", str(settings.data_dir)]
+        os.execve(line[0], line, upgrade.environment(upgrade.folder_in_use(settings.data_dir)))  # noqa: S606
     return 0
 
 
@@ -147,6 +192,7 @@ def main(argv: list[str] | None = None) -> int:
                 _say(f"Stored in {data_dir}. Start with: lormas-agent run --data {data_dir}")
                 return 0
         else:
+            _right_version(data_dir)
             settings = _chosen(config.load(data_dir), arguments)
         return _run(settings)
     except ConfigError as error:

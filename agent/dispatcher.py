@@ -18,6 +18,7 @@ import msgspec
 
 from agent import crash
 from agent.acts import Acts, Interrupted
+from agent.nodeacts import NodeActs
 from agent.outbox import Entry, Outbox
 from agent.protocol.commands import COMMANDS
 from agent.protocol.messages import Ack, Command, ContainerReport, ErrorInfo, Part, Progress, Result
@@ -53,9 +54,10 @@ class Lane:
 class Dispatcher:
     """Takes commands from the link, gives results to it."""
 
-    def __init__(self, *, outbox: Outbox, acts: Acts, reconciler: Reconciler, emit: Emit) -> None:
+    def __init__(self, *, outbox: Outbox, acts: Acts, reconciler: Reconciler, emit: Emit, node_acts: NodeActs | None = None) -> None:
         self._outbox = outbox
         self._acts = acts
+        self._node_acts = node_acts or NodeActs(acts.runtime)
         self._reconciler = reconciler
         self._emit = emit
         self._lanes: dict[str, Lane] = {}
@@ -105,6 +107,8 @@ class Dispatcher:
             self._schedule(entry)
 
     async def _reached_engine(self, entry: Entry) -> bool:
+        if not entry.command.container_id:
+            return False
         there = await self._reconciler.look(entry.command.container_id)
         return there is not None and there.operation_id == entry.command.id
 
@@ -130,7 +134,8 @@ class Dispatcher:
         return task
 
     def _schedule(self, entry: Entry) -> None:
-        container_id = entry.command.container_id
+        # What is about the node itself waits for no container, nor for each other.
+        container_id = entry.command.container_id or entry.command.id
         lane = self._lanes.setdefault(container_id, Lane())
         if entry.command.kind == "container.kill":
             self._spawn(self._overtake(lane, entry), f"kill {container_id}")
@@ -203,6 +208,9 @@ class Dispatcher:
                 return
             if is_kill:
                 data = await self._kill(lane, entry)
+            elif command.kind.startswith("node."):
+                await self._begin(entry)(None)
+                data = await self._node_acts.run(entry, _payload(command), progress=progress)
             else:
                 async with self._install_slots if command.kind == "container.install" else self._slots:
                     late = self._too_late(entry)
@@ -261,7 +269,7 @@ class Dispatcher:
         if late is not None:
             return late
         command = entry.command
-        known = await self._outbox.note_epoch(command.container_id, command.epoch)
+        known = await self._outbox.note_epoch(command.container_id, command.epoch) if command.container_id else 0
         if command.epoch < known:
             return ErrorInfo(code="stale_epoch", detail=f"Placement epoch {command.epoch} is over, {known} is known here.")
         if entry.recovered and not await self._reconciler.engine_answers(RECOVERY_SECONDS):

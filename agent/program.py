@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from agent import __version__, config, facts
+from agent import __version__, config, facts, upgrade
 from agent.acts import Acts
 from agent.bulk import Bulk
 from agent.console import ConsoleWatch
@@ -20,6 +21,7 @@ from agent.files.desk import FileDesk
 from agent.files.transfers import Transfers
 from agent.insides import inside_answers
 from agent.installer import Installer
+from agent.nodeacts import NodeActs
 from agent.outbox import Outbox
 from agent.protocol import frames
 from agent.protocol import messages as wire
@@ -29,6 +31,8 @@ from agent.rpc import LogStore, Questions
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.session import Link, Session
+from agent.startscripts import StartScripts
+from agent.stock import stock_answers
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
 
@@ -59,16 +63,22 @@ class Agent:
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console)
-        self._dispatcher = Dispatcher(outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit)
+        self._scripts = StartScripts(runtime, logs)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts)
+        self.restart_wanted = False
+        self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
+        self._dispatcher = Dispatcher(
+            outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit, node_acts=NodeActs(runtime, upgrade=self._upgrader.run)
+        )
         self._reconciler.busy = self._dispatcher.busy
         self._reconciler.marked = self._console.marked
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
         self._files = FileDesk(runtime)
         self._bulk = Bulk(Transfers(self._files, recordings))
-        more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers}
+        more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
+        self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None
         self._streams: Streams | None = None
         self._commands: asyncio.Queue[wire.Command] = asyncio.Queue()
@@ -83,6 +93,7 @@ class Agent:
 
     async def run(self) -> None:
         """Open everything, then keep the link alive for ever."""
+        self._main = asyncio.current_task()
         await self._outbox.open()
         try:
             config.save(self.config)
@@ -96,6 +107,7 @@ class Agent:
             await Link(self).run()
         finally:
             await self._dispatcher.close()
+            await self._scripts.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
@@ -119,6 +131,12 @@ class Agent:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a part of the agent failed", exc_info=task.exception())
+
+    def _restart(self) -> None:
+        """End, and let the command line start the version that was prepared."""
+        self.restart_wanted = True
+        if self._main is not None:
+            self._main.cancel()
 
     async def _open_runtime(self, instance: str) -> bool:
         """Open it under this ownership label, take up what runs, go on with open commands. False while the engine is down."""
@@ -201,7 +219,7 @@ class Agent:
             agent_version=__version__,
             instance_id=self.config.instance_id,
             facts=await self._facts(),
-            capabilities=sorted(self._runtime.capabilities),
+            capabilities=sorted({*self._runtime.capabilities, "upgrade"}),
             containers=reports,
             containers_complete=complete,
             known_commands=await self._outbox.known_commands(),
@@ -210,6 +228,8 @@ class Agent:
 
     async def welcomed(self, welcome: wire.Welcome, session: Session) -> None:
         """A new session is up."""
+        if os.environ.get("LORMAS_AGENT_TRIAL"):
+            await asyncio.to_thread(upgrade.mark, self.config.data_dir, "good")
         self._dispatcher.clock_offset = welcome.server_time_unix - time.time() if welcome.server_time_unix else 0.0
         if (welcome.panel_instance, welcome.node_id) != (self.config.panel_instance, self.config.node_id):
             if self.config.panel_instance:

@@ -26,8 +26,9 @@ class Button:
 
 
 def _why_not(container: Container, action: str, held: frozenset[str]) -> str:
-    if CAPABILITY[action] not in held:
-        return _("You lack %(capability)s on this container.") % {"capability": CAPABILITY[action]}
+    capability = CAPABILITY.get(action, "containers.edit")
+    if capability not in held:
+        return _("You lack %(capability)s on this container.") % {"capability": capability}
     if container.node is None or not container.node.is_online:
         return _("Node %(node)s is not connected.") % {"node": container.node.name if container.node else "?"}
     running = container.running_operation
@@ -38,6 +39,11 @@ def _why_not(container: Container, action: str, held: frozenset[str]) -> str:
     if action in ("pause", "unpause") and container.node.capabilities and "pause" not in container.node.capabilities:
         return _("The runtime of this node can't pause.")
     return ""
+
+
+def reinstall_button(container: Container, user: Any) -> Button:
+    """`reinstall`, for those whose egg has a script."""
+    return Button("reinstall", _why_not(container, "reinstall", access.rights(user, container)))
 
 
 def buttons(container: Container, user: Any, *, held: frozenset[str] | None = None) -> dict[str, Button]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from containers import stats
-from containers.services import observe
+from containers.services import limits, observe
 from nodes.states import NodeStatus
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ def on_settled(command: Command) -> None:
     observe.on_settled(command)
 
 
+def on_updated(command: Command) -> None:
+    """Limits were changed in place, or were not."""
+    limits.on_updated(command)
+    observe.on_settled(command)
+
+
 def on_node_changed(node: Node, before: str) -> None:
     """A node came or went."""
     if node.status == NodeStatus.INACTIVE:
@@ -45,6 +51,13 @@ def on_node_changed(node: Node, before: str) -> None:
 def on_hello(node: Node, hello: Hello) -> list[str]:
     """An agent says what it holds; answers what it must stop first."""
     return observe.welcome_back(node, hello.containers, complete=hello.containers_complete)
+
+
+def known(container_ids: set[str]) -> set[str]:
+    """Which of these have a row, on whatever node (what has none is an orphan)."""
+    from containers.models import Container
+
+    return {str(pk) for pk in Container.objects.filter(pk__in=container_ids).values_list("pk", flat=True)}
 
 
 def foreign(node_id: UUID, container_ids: set[str]) -> dict[str, int]:

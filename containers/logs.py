@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from agent.protocol.commands import LogsAppend, LogsQuery, StdinWrite
 from audit.services import Actor, record
 from containers.models import Container
+from containers.services import power
 from containers.services.publish import target
 from lormas.common import clock, live
 from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Refused
@@ -75,9 +77,19 @@ def clear(container: Container, *, actor: Actor) -> None:
 
 
 def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
-    """A line for the main process."""
+    """A line for the main process. Its own stop command counts as a wish to stop it."""
     ask(container, "container.stdin", StdinWrite(text=text))
+    power.typed(container, text)
     record("containers.console", actor=actor, target=target(container), message=text[:500])
+
+
+def gzipped(pages: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, compressed as they pass."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with the header of gzip
+    for page in pages:
+        if packed := packer.compress(page):
+            yield packed
+    yield packer.flush()
 
 
 def download(container: Container, *, streams: list[str]) -> Iterator[bytes]:

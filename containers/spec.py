@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agent.protocol.messages import ContainerSpec, Limits, Mount, PortBinding, StopSpec
+from agent.protocol.parts import ConfigEdit, HealthCheck, Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,14 @@ class Startup:
     host_network: bool = False
     cap_add: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    shell: tuple[str, ...] = ()
+    """argv that evaluates the start line where the image does not; `shell_when` tells who decides that."""
+    shell_when: Literal["auto", "always", "never"] = "auto"
+    config_files: tuple[ConfigEdit, ...] = ()
+    readiness: Readiness | None = None
+    features: tuple[str, ...] = ()
+    health: HealthCheck | None = None
+    confined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ def build_spec(
     if ports:
         env.setdefault("SERVER_PORT", str(ports[0].container_port))
         env.setdefault("PORT", str(ports[0].container_port))
+    if startup.confined:
+        env.setdefault("HOME", startup.data_target)  # the user `container` is in no image's list of users
     data = [Mount(kind="data", target=startup.data_target)] if startup.data_target else []
     return ContainerSpec(
         container_id=container_id,
@@ -88,4 +100,11 @@ def build_spec(
         network_mode="host" if startup.host_network else "bridge",
         cap_add=list(startup.cap_add),
         devices=list(startup.devices),
+        shell=list(startup.shell),
+        shell_when=startup.shell_when,
+        config_files=list(startup.config_files),
+        readiness=startup.readiness,
+        health=startup.health,
+        features=list(startup.features),
+        confined=startup.confined,
     )

@@ -18,6 +18,7 @@ class Status(TextChoices):
 
     CREATING = "creating", "Creating"
     INSTALLING = "installing", "Installing"
+    INSTALL_FAILED = "install_failed", "Install failed"
     STARTING = "starting", "Starting"
     RUNNING = "running", "Running"
     PAUSED = "paused", "Paused"
@@ -25,6 +26,7 @@ class Status(TextChoices):
     STOPPED = "stopped", "Stopped"
     RESTARTING = "restarting", "Restarting"
     CRASHED = "crashed", "Crashed"
+    CRASH_LOOP = "crash_loop", "Crash loop"  # crashed often in a row: tried again rarely
     FAILED = "failed", "Failed"  # could not be created
     MISSING = "missing", "Missing"  # the engine has lost it: somebody removed it by hand
     UNKNOWN = "unknown", "Unknown"  # the node does not tell
@@ -37,6 +39,8 @@ PASSING: frozenset[str] = frozenset({Status.CREATING, Status.INSTALLING, Status.
 
 ACTION_STATUS: dict[str, str] = {
     "create": Status.CREATING,
+    "install": Status.INSTALLING,
+    "reinstall": Status.INSTALLING,
     "start": Status.STARTING,
     "stop": Status.STOPPING,
     "restart": Status.RESTARTING,
@@ -47,15 +51,17 @@ ACTION_STATUS: dict[str, str] = {
 ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
     Status.CREATING: frozenset({"kill", "delete"}),
     Status.INSTALLING: frozenset({"kill", "delete"}),
-    Status.STARTING: frozenset({"stop", "kill", "delete"}),
-    Status.RUNNING: frozenset({"stop", "restart", "kill", "pause", "delete"}),
+    Status.INSTALL_FAILED: frozenset({"reinstall", "delete"}),
+    Status.STARTING: frozenset({"stop", "restart", "kill", "delete"}),
+    Status.RUNNING: frozenset({"stop", "restart", "kill", "pause", "reinstall", "delete"}),
     Status.PAUSED: frozenset({"unpause", "stop", "kill", "delete"}),
     Status.STOPPING: frozenset({"kill", "delete"}),
-    Status.STOPPED: frozenset({"start", "restart", "delete"}),
+    Status.STOPPED: frozenset({"start", "restart", "reinstall", "delete"}),
     Status.RESTARTING: frozenset({"kill", "delete"}),
-    Status.CRASHED: frozenset({"start", "restart", "delete"}),
-    Status.FAILED: frozenset({"start", "delete"}),
-    Status.MISSING: frozenset({"start", "delete"}),
+    Status.CRASHED: frozenset({"start", "restart", "reinstall", "delete"}),
+    Status.CRASH_LOOP: frozenset({"start", "restart", "reinstall", "delete"}),
+    Status.FAILED: frozenset({"start", "reinstall", "delete"}),
+    Status.MISSING: frozenset({"start", "reinstall", "delete"}),
     Status.UNKNOWN: frozenset({"delete"}),
     Status.DELETING: frozenset({"delete"}),
     Status.DELETED: frozenset(),
@@ -63,18 +69,45 @@ ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
 """What a person may ask for in each state. Anything else is 409 and names these."""
 
 
-def allowed_actions(status: str, *, desired: str) -> frozenset[str]:
-    """`ALLOWED_ACTIONS`, and `stop` for what has ended but waits to be started again by its restart policy."""
-    waits = status in (Status.STOPPED, Status.CRASHED) and desired == Desired.RUNNING
-    return ALLOWED_ACTIONS.get(status, frozenset()) | (frozenset({"stop"}) if waits else frozenset())
+class InstallState(TextChoices):
+    """How far its egg's install script is."""
+
+    NONE = "", "No script"
+    NEEDED = "needed", "Not installed yet"
+    DONE = "done", "Installed"
+    FAILED = "failed", "Failed"
 
 
-def derive(*, observed: str, desired: str, exit_code: int | None, oom_killed: bool, with_engine: bool = False) -> str:
+def allowed_actions(status: str, *, desired: str, installs: bool = True) -> frozenset[str]:
+    """`ALLOWED_ACTIONS`, and `stop` for what has ended but waits to be started again by its restart policy; without `reinstall` where there is
+    no install script."""
+    waits = status in (Status.STOPPED, Status.CRASHED, Status.CRASH_LOOP) and desired == Desired.RUNNING
+    found = ALLOWED_ACTIONS.get(status, frozenset()) | (frozenset({"stop"}) if waits else frozenset())
+    return found if installs else found - {"reinstall"}
+
+
+def derive(
+    *,
+    observed: str,
+    desired: str,
+    exit_code: int | None,
+    oom_killed: bool,
+    with_engine: bool = False,
+    readiness: str = "",
+    health: str = "",
+    install: str = "",
+) -> str:
     """The word for an observation, when no action of ours is running.
 
     An exit counts as a crash only if nobody asked for it. What was asked for is in `desired`, never in the report's cause: a program that dies a
     moment after our own start is seen together with it. `with_engine`: it ended when its engine went, which ends its containers by two signals.
+
+    What runs is `starting` until its console has said that it is ready; where nothing was to be said, until its health check is over the start.
     """
+    if install in (InstallState.NEEDED, InstallState.FAILED) and observed in ("", "creating", "created", "removed"):
+        return Status.INSTALL_FAILED
+    if observed == "running" and (readiness == "waiting" or (not readiness and health == "starting")):
+        return Status.STARTING
     if observed == "exited":
         asked_for = desired != Desired.RUNNING or (with_engine and exit_code in (137, 143) and not oom_killed)
         return Status.CRASHED if not asked_for and (oom_killed or exit_code not in (0, None)) else Status.STOPPED

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=False):
     """Base."""
+
+
+MAX_VARIABLES: Final = 2000
+"""Of one egg; the largest known has 54."""
+
+
+def _plain(value: Any) -> Any:
+    """The same value always gives the same JSON. `to_json` leaves a default out only where it is the very same object."""
+    if isinstance(value, msgspec.Struct):
+        plain = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        kept = {name: child for name, child in plain.items() if child not in ("", [], {}, None)}
+        return {name: float(child) if type(child) is int else child for name, child in kept.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Variable(Struct, frozen=True):
@@ -163,4 +176,4 @@ class EggDefinition(Struct, frozen=True):
 
     def digest(self) -> str:
         """SHA-256 of the content: equal for equal eggs, whatever file they came from."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(_plain(self), sort_keys=True, ensure_ascii=False).encode()).hexdigest()

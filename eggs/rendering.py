@@ -25,7 +25,8 @@ MEBIBYTE: Final = 1024 * 1024
 MAX_VALUE_BYTES: Final = 32 * 1024
 HIDDEN: Final = "[hidden]"
 SIGNALS: Final = {"C": "SIGINT", "SIGINT": "SIGINT", "SIGTERM": "SIGTERM", "SIGABRT": "SIGABRT"}
-COMMAND_GRACE_SECONDS: Final = 30.0
+COMMAND_GRACE_SECONDS: Final = 600.0
+"""A server that saves its world may take its time, as in the panels eggs come from; who can't wait kills it."""
 _PLACEHOLDER: Final = re.compile(r"\{\{ ?([A-Za-z0-9_.-]{1,256}) ?\}\}")
 _SHELL_NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -71,6 +72,11 @@ def evaluates_startup(image: str) -> bool:
     """Does the image's own entrypoint evaluate `STARTUP`? That is a convention of the images made for eggs, told by their names."""
     parts = [part.partition("@")[0].partition(":")[0] for part in image.lower().split("/")]
     return any(part in _FAMILIES or "yolks" in part or "pterodactyl" in part for part in parts)
+
+
+def needs_image(definition: EggDefinition) -> bool:
+    """Can it only run where there are images? One that starts as its image does, unless it says what to run instead."""
+    return definition.runs == "image" and not definition.process_command
 
 
 def stop_spec(definition: EggDefinition) -> StopSpec:

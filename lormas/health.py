@@ -28,6 +28,7 @@ from rest_framework.views import APIView
 
 from accounts.access import has
 from lormas.common import clock
+from nodes.jobs import beat_problem
 
 log = structlog.get_logger(__name__)
 STARTED: Final = time.monotonic()
@@ -140,6 +141,7 @@ class HealthView(APIView):
     def get(self, request: Request) -> Response:
         """The panel's health."""
         checks = {name: check() for name, check in READY.items()}
+        checks["beat"] = None if checks["database"] else beat_problem(time.monotonic() - STARTED)
         body: dict[str, Any] = {
             "status": "degraded" if any(checks.values()) else "ok",
             "uptime_seconds": int(time.monotonic() - STARTED),

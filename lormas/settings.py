@@ -37,9 +37,11 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if "://" in PUBLIC_URL else []
 # ---- secrets: one root key; each use has its own derived key, so that no token of one kind passes as another
 SECRET_KEY: str = env["SECRET_KEY"] or load_or_make_secret(DATA_DIR / "secret_key")
 JWT_USER_KEY: str = env["JWT_SECRET"] or derive_key(SECRET_KEY, "jwt-user")
+SECRET_KEY_FALLBACKS: list[str] = env["SECRET_KEY_FALLBACKS"]
 JWT_AGENT_KEY: str = derive_key(SECRET_KEY, "jwt-agent")
+JWT_AGENT_FALLBACK_KEYS: list[str] = [derive_key(key, "jwt-agent") for key in SECRET_KEY_FALLBACKS]
 JWT_TICKET_KEY: str = derive_key(SECRET_KEY, "jwt-ticket")
-FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(SECRET_KEY, "fields")]
+FIELD_KEYS: list[str] = env["FIELD_KEYS"] or [derive_key(key, "fields") for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
 JWT_ACCESS_SECONDS: int = env["JWT_ACCESS_SECONDS"]
 JWT_REFRESH_SECONDS: int = env["JWT_REFRESH_SECONDS"]
 
@@ -247,7 +249,7 @@ SIGNUP_ROLE: str = env["SIGNUP_ROLE"]
 SUPERUSER_EMAIL: str = env["SUPERUSER_EMAIL"] or "admin@lormas.local"
 SUPERUSER_PASSWORD: str | None = env["SUPERUSER_PASSWORD"]
 
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "accounts.sessionstore"
 SESSION_COOKIE_NAME = "__Host-lormas" if SECURE else "lormas_session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -343,6 +345,7 @@ TRASH_SECONDS: int = env["TRASH_SECONDS"]
 TERMINAL_RECORDING: bool = env["TERMINAL_RECORDING"]
 NODE_NOT_READY_SECONDS: float = env["NODE_NOT_READY_SECONDS"]
 NODE_INACTIVE_SECONDS: float = env["NODE_INACTIVE_SECONDS"]
+ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
 PORT_RANGE: str = env["PORT_RANGE"]
 NODE_HEARTBEAT_SECONDS = 10.0
 NODE_STATS_SECONDS = 5.0
@@ -387,7 +390,9 @@ EMAIL_VERIFICATION: bool = env["EMAIL_VERIFICATION"] == "required" or (env["EMAI
 PASSWORD_RESET_TIMEOUT = 3600
 
 LOG_LEVEL: str = env["LOG_LEVEL"]
-LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"])
+LOG_RETENTION_DAYS: int = env["LOG_RETENTION_DAYS"]
+SYSTEM_LOG: Path | None = DATA_DIR / "logs" / "system.log" if env["LOG_FILE"] else None
+LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"], file=SYSTEM_LOG)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

@@ -11,6 +11,7 @@ FACTS: dict[str, str] = {
 
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
+    "container.install": "containers.inbox.on_settled",
     "container.start": "containers.inbox.on_settled",
     "container.stop": "containers.inbox.on_settled",
     "container.restart": "containers.inbox.on_settled",
@@ -18,6 +19,10 @@ SETTLED: dict[str, str] = {
     "container.pause": "containers.inbox.on_settled",
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
+    "container.update": "containers.inbox.on_updated",
+    "node.image_pull": "nodes.stock.on_settled",
+    "node.prune": "nodes.stock.on_settled",
+    "node.upgrade": "nodes.upgrades.on_settled",
 }
 """Command kind -> handler(command: nodes.models.Command), inside the transaction that settles it."""
 
@@ -33,6 +38,21 @@ NODE_HELLO: tuple[str, ...] = ("containers.inbox.on_hello",)
 NODE_FOREIGN: tuple[str, ...] = ("containers.inbox.foreign",)
 """handler(node_id: UUID, container_ids: set[str]) -> dict[str, int]: those of them that live on another node, with their placement epoch (D04)."""
 
+NODE_KNOWN: tuple[str, ...] = ("containers.inbox.known",)
+"""handler(container_ids: set[str]) -> set[str]: those that a row knows, on whatever node; the others that a node reports are orphans."""
+
+NODE_TAKEN: tuple[str, ...] = ("containers.whereabouts.taken_for",)
+"""handler(demand: nodes.placement.Demand) -> (host ports held by node, labels by node): what containers hold of what a demand asks for. One only."""
+
+NODE_HOLDINGS: tuple[str, ...] = ("containers.services.moving.holdings",)
+"""handler(node: nodes.models.Node) -> list[nodes.drains.Holding]: what runs or is to run there, and what a drain would do with it."""
+
+NODE_EVICT: tuple[str, ...] = ("containers.services.moving.evict",)
+"""handler(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> nodes.drains.Step; may be called again and again. One only."""
+
+NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
+"""handler(node: Node, container_ids: list[UUID]) -> int: start what a drain had stopped there."""
+
 GRANTS: dict[str, str] = {
     "container": "containers.access.grant_kind",
     "node": "nodes.access.node_kind",
@@ -42,7 +62,11 @@ GRANTS: dict[str, str] = {
 """Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
 
 SINKS: dict[str, str] = {}
-"""Journal action -> handler(entry)."""
+"""Journal action -> handler(entry), after the commit of what it speaks of. Where notices hook in: `containers.crashed`, `containers.crash_loop`,
+`containers.heal_given_up`, `containers.log_alert` and all the others."""
+
+MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container"}
+"""What a machine of the pool may be made of -> get(user, id), which raises NotFound: rooms on one floor don't see each other."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {
@@ -50,6 +74,44 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "containers.tasks.tidy",
         "every_seconds": 60,
         "limit_seconds": 300,
+    },
+    "nodes.sync": {"title": "Ask all agents for a full listing", "run": "nodes.reconcile.sync", "every_seconds": 300},
+    "nodes.health": {"title": "Look at the health of all nodes", "run": "nodes.reconcile.look", "every_seconds": 120},
+    "nodes.orphans": {"title": "Report and remove containers that nobody knows", "run": "nodes.orphans.sweep", "every_seconds": 3600},
+    "nodes.evict": {"title": "Enforce NoExecute taints", "run": "nodes.drains.evict_tainted", "every_seconds": 60},
+    "nodes.maintenance": {"title": "Begin and end maintenance windows", "run": "nodes.windows.advance", "every_seconds": 60},
+    "nodes.rotation": {
+        "title": "Have agents rotate and tidy what they keep",
+        "run": "nodes.reconcile.rotation",
+        "every_seconds": 86400,
+        "at": "01:00",
+    },
+    "nodes.cleanup": {
+        "title": "Forget old events, runs, commands and operations",
+        "run": "nodes.reconcile.cleanup",
+        "every_seconds": 86400,
+        "at": "02:00",
+    },
+    "containers.rotate_logs": {
+        "title": "Logs of containers begin new files",
+        "run": "containers.tasks.rotate_logs",
+        "every_seconds": 86400,
+        "at": "01:00",
+        "limit_seconds": 900,
+    },
+    "containers.expire_logs": {
+        "title": "Logs of containers older than LOG_RETENTION_DAYS",
+        "run": "containers.tasks.expire_logs",
+        "every_seconds": 86400,
+        "at": "02:00",
+        "limit_seconds": 900,
+    },
+    "containers.watch_logs": {"title": "Patterns that people want to hear of", "run": "containers.tasks.watch_logs", "every_seconds": 60},
+    "lormas.rotate_system_log": {
+        "title": "The panel's own log begins a new file",
+        "run": "lormas.systemlog.rotate",
+        "every_seconds": 86400,
+        "at": "01:00",
     },
     "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
     "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},

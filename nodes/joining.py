@@ -35,6 +35,11 @@ def join_command(token: str) -> str:
     )
 
 
+def key_command(key: str) -> str:
+    """The same with an onboarding key, for any number of machines."""
+    return join_command(key).replace("LORMAS_NODE_TOKEN=", "LORMAS_JOIN_KEY=")
+
+
 @require_safe
 def agent_wheel(request: HttpRequest, name: str) -> FileResponse:
     """The wheel, to anybody: it holds no secret, and machines that join have no account."""

@@ -9,6 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
+NOTHING_RUNS: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,33 @@ class Toleration:
     key: str = ""
     value: str = ""
     effect: str = ""
+    seconds: int | None = None
+    """For NoExecute: how long it is tolerated; None = for ever."""
 
     def covers(self, taint: Taint) -> bool:
         return self.key in ("", taint.key) and self.value in ("", taint.value) and self.effect in ("", taint.effect)
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """A wish to be near something, or apart from it: nodes with a label, or containers with one. Required ones reject, others count `weight`."""
+
+    key: str
+    value: str
+    apart: bool = False
+    containers: bool = False
+    required: bool = True
+    weight: int = 10
+
+    def holds(self, node: NodeView) -> bool:
+        """Is the wish met on this node?"""
+        there = bool(node.running.get((self.key, self.value))) if self.containers else node.labels.get(self.key) == self.value
+        return there != self.apart
+
+    @property
+    def words(self) -> str:
+        what = f"containers labelled {self.key}={self.value}" if self.containers else f"nodes labelled {self.key}={self.value}"
+        return f"{'apart from' if self.apart else 'near'} {what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +70,7 @@ class Demand:
     cluster_id: UUID | None = None
     tolerations: tuple[Toleration, ...] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    affinity: tuple[Affinity, ...] = ()
     image_arch: str = ""
     needs_isolation: bool = False
     needs_images: bool = False
@@ -79,6 +105,10 @@ class NodeView:
     port_first: int = 1
     port_last: int = 65535
     ports_taken: frozenset[tuple[str, int]] = frozenset()
+    running: Mapping[tuple[str, str], int] = field(default_factory=lambda: NOTHING_RUNS)
+    """How many containers there carry a label: (key, value) -> count."""
+    trouble: str = ""
+    """A health signal that is bad enough to send nothing there, as a sentence."""
 
     @property
     def free_cpus(self) -> float:
@@ -109,6 +139,8 @@ class Ranking:
 
     candidates: tuple[NodeView, ...]
     rejected: tuple[Rejection, ...]
+    why: Mapping[UUID, str] = field(default_factory=dict)
+    """For each candidate, why it stands where it stands."""
 
 
 def _size(number: float) -> str:
@@ -166,6 +198,15 @@ def _taints(demand: Demand, node: NodeView) -> str | None:
     return f"It has the taint {', '.join(f'{t.key}={t.value}:{t.effect}' for t in hard)}." if hard else None
 
 
+def _trouble(demand: Demand, node: NodeView) -> str | None:
+    return node.trouble or None
+
+
+def _affinity(demand: Demand, node: NodeView) -> str | None:
+    unmet = [wish.words for wish in demand.affinity if wish.required and not wish.holds(node)]
+    return f"It must be {' and '.join(unmet)}." if unmet else None
+
+
 def _pods(demand: Demand, node: NodeView) -> str | None:
     return f"It holds {node.pods} of at most {node.max_pods} containers." if node.pods >= node.max_pods else None
 
@@ -210,6 +251,8 @@ RULES: tuple[tuple[str, Callable[[Demand, NodeView], str | None]], ...] = (
     ("images", _images),
     ("labels", _labels),
     ("taints", _taints),
+    ("affinity", _affinity),
+    ("health", _trouble),
     ("max_pods", _pods),
     ("cpu", _cpu),
     ("memory", _memory),
@@ -232,12 +275,32 @@ def _fullness(demand: Demand, node: NodeView) -> float:
     return sum(shares) / len(shares) if shares else 1.0
 
 
-def rank(demand: Demand, views: Iterable[NodeView], *, strategy: str = "spread") -> Ranking:
-    """Order the nodes that fit: emptiest first for `spread`, fullest first for `binpack`; untolerated PreferNoSchedule taints go last.
+def _soft(demand: Demand, node: NodeView) -> int:
+    return sum(1 for t in node.taints if t.effect == "PreferNoSchedule" and not any(tol.covers(t) for tol in demand.tolerations))
 
-    A schedulable node that breaks several rules is told the first one in the order of `RULES`.
+
+def _wishes(demand: Demand, node: NodeView) -> int:
+    return sum(wish.weight for wish in demand.affinity if not wish.required and wish.holds(node))
+
+
+def _why(demand: Demand, node: NodeView, *, soft: int, wishes: int, fullness: float, strategy: str) -> str:
+    parts = [f"{fullness:.0%} full with it; {'the fullest that fits comes first' if strategy == 'binpack' else 'the emptiest comes first'}"]
+    if wishes:
+        met = [wish.words for wish in demand.affinity if not wish.required and wish.holds(node)]
+        parts.append(f"preferred {', '.join(met)}")
+    if soft:
+        parts.append("has a taint that would rather keep it away")
+    return "; ".join(parts) + "."
+
+
+def rank(demand: Demand, views: Iterable[NodeView], *, strategy: str = "spread") -> Ranking:
+    """Order the nodes that fit: untolerated PreferNoSchedule taints go last, then preferred affinities count, then the emptiest comes first for
+    `spread`, the fullest for `binpack`.
+
+    A node that breaks several rules is told the first one in the order of `RULES`.
     """
-    candidates: list[NodeView] = []
+    scored: list[tuple[tuple[int, int, float, str], NodeView]] = []
+    why: dict[UUID, str] = {}
     rejected: list[Rejection] = []
     for node in views:
         for rule, check in RULES:
@@ -246,11 +309,29 @@ def rank(demand: Demand, views: Iterable[NodeView], *, strategy: str = "spread")
                 rejected.append(Rejection(node.id, node.name, rule, reason))
                 break
         else:
-            candidates.append(node)
+            soft, wishes, fullness = _soft(demand, node), _wishes(demand, node), _fullness(demand, node)
+            scored.append(((soft, -wishes, -fullness if strategy == "binpack" else fullness, node.name), node))
+            why[node.id] = _why(demand, node, soft=soft, wishes=wishes, fullness=fullness, strategy=strategy)
+    scored.sort(key=lambda pair: pair[0])
+    return Ranking(tuple(node for _, node in scored), tuple(rejected), why)
 
-    def order(node: NodeView) -> tuple[int, float, str]:
-        soft = sum(1 for t in node.taints if t.effect == "PreferNoSchedule" and not any(tol.covers(t) for tol in demand.tolerations))
-        fullness = _fullness(demand, node)
-        return soft, -fullness if strategy == "binpack" else fullness, node.name
 
-    return Ranking(tuple(sorted(candidates, key=order)), tuple(rejected))
+def leaves_at(taints: Iterable[tuple[Taint, float]], tolerations: Iterable[Toleration]) -> float | None:
+    """When a container must leave a node because of its NoExecute taints, each given with the time (Unix seconds) since which it is there.
+
+    None: it may stay. Without a toleration it must leave at once; with several that cover a taint the shortest counts.
+    """
+    known = tuple(tolerations)
+    found: float | None = None
+    for taint, since in taints:
+        if taint.effect != "NoExecute":
+            continue
+        covering = [toleration for toleration in known if toleration.covers(taint)]
+        if not covering:
+            leave: float | None = since
+        else:
+            limits = [toleration.seconds for toleration in covering if toleration.seconds is not None]
+            leave = since + min(limits) if limits else None
+        if leave is not None and (found is None or leave < found):
+            found = leave
+    return found

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 
+from lormas.common.wires import resolve, wired
+from nodes.health import known
 from nodes.models import Node
-from nodes.placement import NodeView, Taint
+from nodes.placement import NOTHING_RUNS, Demand, NodeView, Taint
 from nodes.services import overcommit_of
 from nodes.states import NodeStatus
 
 
-def view_of(node: Node, *, ports_taken: frozenset[tuple[str, int]] = frozenset()) -> NodeView:
+def trouble_of(node: Node) -> str:
+    """The health signal that keeps new containers away, as a sentence; "" if there is none."""
+    disk = known(node.signals, "disk")
+    return disk.cause if disk.level == "bad" else ""
+
+
+def view_of(node: Node, *, ports_taken: frozenset[tuple[str, int]] = frozenset(), running: Mapping[tuple[str, str], int] = NOTHING_RUNS) -> NodeView:
     """A node's row as placement sees it."""
     cpu, memory, storage = overcommit_of(node.cluster)
     return NodeView(
@@ -43,16 +52,41 @@ def view_of(node: Node, *, ports_taken: frozenset[tuple[str, int]] = frozenset()
         port_first=node.port_first,
         port_last=node.port_last,
         ports_taken=ports_taken,
+        running=running,
+        trouble=trouble_of(node),
     )
 
 
-def placement_views(cluster_id: UUID | None = None, *, ports_taken: Mapping[UUID, frozenset[tuple[str, int]]] | None = None) -> list[NodeView]:
-    """All nodes (of a cluster) for `nodes.placement.rank`; ports held by containers are given by the room that knows them."""
-    found = Node.objects.select_related("cluster")
+def placement_views(
+    cluster_id: UUID | None = None,
+    *,
+    among: QuerySet[Node] | None = None,
+    ports_taken: Mapping[UUID, frozenset[tuple[str, int]]] | None = None,
+    running: Mapping[UUID, Mapping[tuple[str, str], int]] | None = None,
+) -> list[NodeView]:
+    """All nodes (of a cluster; or `among` these) for `nodes.placement.rank`; what containers hold there (ports, labels) is given by the room that
+    knows it."""
+    found = Node.objects.select_related("cluster") if among is None else among.select_related("cluster")
     if cluster_id is not None:
         found = found.filter(cluster_id=cluster_id)
-    taken = ports_taken or {}
-    return [view_of(node, ports_taken=taken.get(node.pk, frozenset())) for node in found]
+    taken, there = ports_taken or {}, running or {}
+    return [view_of(node, ports_taken=taken.get(node.pk, frozenset()), running=there.get(node.pk, NOTHING_RUNS)) for node in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What containers hold, as far as a demand asks for it: host ports and labels by node."""
+
+    ports: Mapping[UUID, frozenset[tuple[str, int]]]
+    labels: Mapping[UUID, Mapping[tuple[str, str], int]]
+
+
+def taken_for(demand: Demand) -> Taken:
+    """Asked of the room that knows containers (`lormas.wiring.NODE_TAKEN`)."""
+    for dotted in wired("NODE_TAKEN"):
+        ports, labels = resolve(dotted)(demand)
+        return Taken(ports, labels)
+    return Taken({}, {})
 
 
 def online(nodes: QuerySet[Node]) -> QuerySet[Node]:

@@ -54,7 +54,8 @@ def target_of(node: Node) -> Target:
     return Target("node", str(node.pk), node.name)
 
 
-def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+def check_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """What people set, or Invalid with every field that is wrong."""
     wrong: list[FieldError] = []
     if "name" in fields and not NAME.match(str(fields["name"])):
         wrong.append(FieldError("name", "1 to 64 letters, digits, dots, dashes or underscores, beginning and ending with a letter or digit."))
@@ -115,7 +116,7 @@ def register_node(
 ) -> tuple[Node, str]:
     """A new node and its token, which is shown this once. Raises Invalid, Conflict(`name_taken`)."""
     ports = _default_ports()
-    fields = _checked(
+    fields = check_fields(
         {
             "name": name.strip(),
             "description": description,
@@ -145,7 +146,7 @@ def update_node(node: Node, *, actor: Actor, **changes: Any) -> Node:
     if unknown:
         raise Invalid("These can't be set.", errors=[FieldError(name, "Can't be set.") for name in sorted(unknown)])
     locked = Node.objects.select_for_update(of=("self",)).get(pk=node.pk)
-    _checked({"port_first": locked.port_first, "port_last": locked.port_last, **changes})
+    check_fields({"port_first": locked.port_first, "port_last": locked.port_last, **changes})
     before = {name: getattr(locked, name) for name in changes if getattr(locked, name) != changes[name]}
     if before:
         for name in before:
@@ -300,4 +301,27 @@ def release(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: 
         allocated_cpus=Greatest(F("allocated_cpus") - cpus, Value(0.0, output_field=FloatField())),
         allocated_memory_bytes=Greatest(F("allocated_memory_bytes") - memory_bytes, zero),
         allocated_storage_bytes=Greatest(F("allocated_storage_bytes") - disk_bytes, zero),
+    )
+
+
+def resize(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: int) -> bool:
+    """What a container of the node holds changes by so much (negative: it gives back). False if the node has not so much more to give."""
+    node = Node.objects.select_related("cluster").filter(pk=node_id).first()
+    if node is None:
+        return False
+    cpu_factor, memory_factor, storage_factor = overcommit_of(node.cluster)
+    room = Q()
+    if cpus > 0:
+        room &= Q(allocated_cpus__lte=F("cpu_cores") * cpu_factor - cpus + 1e-9)
+    if memory_bytes > 0:
+        room &= Q(allocated_memory_bytes__lte=F("total_memory_bytes") * memory_factor - memory_bytes)
+    if disk_bytes > 0:
+        room &= Q(allocated_storage_bytes__lte=F("total_storage_bytes") * storage_factor - disk_bytes)
+    zero = Value(0, output_field=BigIntegerField())
+    return bool(
+        Node.objects.filter(room, pk=node_id).update(
+            allocated_cpus=Greatest(F("allocated_cpus") + cpus, Value(0.0, output_field=FloatField())),
+            allocated_memory_bytes=Greatest(F("allocated_memory_bytes") + memory_bytes, zero),
+            allocated_storage_bytes=Greatest(F("allocated_storage_bytes") + disk_bytes, zero),
+        )
     )

@@ -35,19 +35,25 @@ def issue(node: Node) -> str:
 
 def claims_of(token: str) -> tuple[UUID, UUID]:
     """(node id, token id) of a well-signed token, without a look at the database; raises BadToken."""
-    try:
-        claims = jwt.decode(
-            token,
-            settings.JWT_AGENT_KEY,
-            algorithms=["HS256"],
-            audience=AUDIENCE,
-            issuer=ISSUER,
-            leeway=30,
-            options={"require": ["sub", "jti", "aud", "iss"]},
-        )
-        return UUID(str(claims["sub"])), UUID(str(claims["jti"]))
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise BadToken("bad_token", "This is not a node token of this panel. Copy the join command from the node's page again.") from error
+    for key in (settings.JWT_AGENT_KEY, *settings.JWT_AGENT_FALLBACK_KEYS):  # a rotated SECRET_KEY must not cut a fleet off
+        try:
+            return _decoded(token, key)
+        except (jwt.PyJWTError, ValueError, TypeError):
+            continue
+    raise BadToken("bad_token", "This is not a node token of this panel. Copy the join command from the node's page again.")
+
+
+def _decoded(token: str, key: str) -> tuple[UUID, UUID]:
+    claims = jwt.decode(
+        token,
+        key,
+        algorithms=["HS256"],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        leeway=30,
+        options={"require": ["sub", "jti", "aud", "iss"]},
+    )
+    return UUID(str(claims["sub"])), UUID(str(claims["jti"]))
 
 
 def node_of(token: str) -> Node:

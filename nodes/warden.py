@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from lormas.common import clock
-from nodes import commands, operations, services
+from nodes import commands, drains, operations, services
 from nodes.gateway.threads import in_database
 from nodes.models import Node
 from nodes.states import NodeStatus
@@ -75,9 +75,10 @@ def judge(now: datetime) -> int:
 
 
 def sweep() -> None:
-    """End overdue commands and operations (R54)."""
+    """End overdue commands and operations (R54), and take drains a step on."""
     commands.sweep_overdue()
     operations.sweep_overdue()
+    drains.advance_all()
 
 
 async def _run() -> None:

@@ -18,6 +18,14 @@ FORBIDDEN = {"os.system", "os.popen", "eval", "exec", "mark_safe", "pickle.loads
 ALLOWED = {("lormas/templatetags/console.py", "mark_safe")}  # icons of the lucide package, looked up by name
 
 
+SECRET_NAME = re.compile(r"(^|_)(token|secret|digest|password|signature|mac|hmac)$")
+COMPARED = {  # neither side comes from a caller who could try one character after the other
+    ("accounts/mailbox.py", "locked.password != user.password"),
+    ("audit/idempotency.py", "known.body_digest != summed"),
+    ("eggs/services/importing.py", "egg.current.digest == digest"),
+}
+
+
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -26,7 +34,7 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_a_module_uses_no_shell_and_evaluates_nothing(file: Path) -> None:
-    """C01, C02, B07, I09: one gate for all rooms."""
+    """C01, C02, B07: one gate for all rooms."""
     for name, call in calls(ast.parse(file.read_text(encoding="utf-8"))):
         where = f"{file.name}:{call.lineno}"
         assert name not in FORBIDDEN or (str(file.relative_to(ROOT)), name) in ALLOWED, where
@@ -53,3 +61,15 @@ def test_sockets_end_with_codes_that_the_server_sends() -> None:
         for found in re.finditer(r"""(?:websocket\.close["'], ["']code["']: |Close\(|\.fail\()(\d{4})\b""", file.read_text(encoding="utf-8")):
             code = int(found[1])
             assert code == 1000 or 3000 <= code <= 4999, f"{file.relative_to(ROOT)}: {found[0]}"
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_secrets_are_compared_in_constant_time(file: Path) -> None:
+    """I09: by constant_time_compare, never by ==."""
+    where = str(file.relative_to(ROOT))
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops)):
+            continue
+        named = [ast.unparse(side) for side in (node.left, *node.comparators) if isinstance(side, ast.Name | ast.Attribute)]
+        if any(SECRET_NAME.search(name.rpartition(".")[2].lower()) for name in named):
+            assert (where, ast.unparse(node)) in COMPARED, f"{where}:{node.lineno}: {ast.unparse(node)}"

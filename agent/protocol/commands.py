@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.protocol.files import FILE_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
 
 
@@ -83,6 +84,16 @@ class RemovePayload(Part, frozen=True):
     keep_logs: bool = False
 
 
+class UpdatePayload(Part, frozen=True):
+    """`container.update`: other limits for the container that is there, running or not, without making it anew. Data: {"limits": as applied}.
+
+    Error `unsupported` where the runtime or its engine can't; `invalid_spec` if the engine refuses (less memory than is in use, say).
+    """
+
+    spec: ContainerSpec
+    """As it is wanted; only its limits are applied."""
+
+
 class EmptyPayload(Part, frozen=True):
     """`container.pause`, `container.unpause`, `node.sync`."""
 
@@ -97,6 +108,8 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
+    "container.update": UpdatePayload,
+    **NODE_COMMANDS,
 }
 
 
@@ -130,6 +143,16 @@ class LogsClear(Part, frozen=True):
     """`logs.clear` -> {"last_seq"}: numbers go on where they were."""
 
 
+class LogsTidy(Part, frozen=True):
+    """`logs.tidy` (of the whole node) -> {"rotated", "dropped", "forgotten"}: begin new segments, drop those whose last line is older, and whole
+    logs of containers that are gone."""
+
+    rotate: bool = False
+    older_than_seconds: float = 0
+    """0: nothing is too old."""
+    forget: list[str] = []
+
+
 class StdinWrite(Part, frozen=True):
     """`container.stdin` -> {}: a line for the main process's standard input (newline added)."""
 
@@ -147,16 +170,28 @@ class ExecRun(Part, frozen=True):
     timeout_seconds: float = 30
 
 
+class DriftQuery(Part, frozen=True):
+    """`container.drift` -> {"differences": [[field, wanted, running], ...]}: what the engine's container is, where that is not what `spec` makes.
+
+    Fields: `image`, `command`, `cpus`, `memory_bytes`, `swap_bytes`, `io_weight`, `pids`, `ports`, `env.NAME`, `labels.NAME`; null = it is not there.
+    """
+
+    spec: ContainerSpec
+
+
 RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
     "logs.clear": LogsClear,
+    "logs.tidy": LogsTidy,
     "container.stdin": StdinWrite,
     "container.inspect": EmptyPayload,
     "container.stats": EmptyPayload,
+    "container.drift": DriftQuery,
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,
+    **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
 }
@@ -189,5 +224,8 @@ ERROR_CODES: dict[str, str] = {
     "interrupted": "The agent died while it was doing this, and what it left could not be told.",
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
+    "in_use": "Something on the node uses it.",
+    "not_found": "There is no such thing on the node.",
+    "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",
 }

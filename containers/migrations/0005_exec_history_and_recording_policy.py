@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_role_groups'),
-        ('containers', '0004_rollouts_and_startup'),
+        ('containers', '0005_placement'),
         ('eggs', '0003_privileges_and_hidden'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from containers.querysets import ContainerQuerySet
-from containers.states import Desired, Status
+from containers.states import Desired, InstallState, Status
 from eggs.models import Egg, EggVersion
 from lormas.common.ids import new_id
 from nodes.models import Node, Operation
@@ -44,6 +44,7 @@ class Container(models.Model):
         default="unless-stopped",
         choices=[("no", "Never"), ("on-failure", "On failure"), ("unless-stopped", "Unless stopped"), ("always", "Always")],
     )
+    placement = models.JSONField(default=dict, blank=True)  # {"node_labels", "tolerations", "affinity", "movable"}: see nodes.api.placement
     is_session = models.BooleanField(default=False)
     registry = models.JSONField(default=dict, blank=True)  # {"server", "username", "password": encrypted}
     desired = models.CharField(max_length=16, choices=Desired.choices, default=Desired.STOPPED)
@@ -62,6 +63,9 @@ class Container(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     last_log_seq = models.BigIntegerField(default=0)
+    readiness = models.CharField(max_length=16, blank=True)  # waiting, ready, late: has its console said that it is ready?
+    features_seen = models.JSONField(default=list, blank=True)  # what its console has asked for since its last start
+    prompts = models.JSONField(default=list, blank=True)  # of these, what nobody has answered yet
     stats = models.JSONField(default=dict, blank=True)  # last sample, with its time
 
     # the word
@@ -70,6 +74,7 @@ class Container(models.Model):
     status_since = models.DateTimeField(auto_now_add=True)
     status_deadline = models.DateTimeField(null=True, blank=True, db_index=True)
     operation = models.ForeignKey(Operation, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")  # the lock: at most one runs
+    install_state = models.CharField(max_length=16, blank=True, choices=InstallState.choices)
     restarts = models.PositiveIntegerField(default=0)
     restart_at = models.DateTimeField(null=True, blank=True)
 

@@ -2,6 +2,7 @@
 
 from containers.services.create import NewContainer, PortWish, create_container
 from containers.services.edit import update_container
+from containers.services.install import reinstall
 from containers.services.power import act
 from containers.services.remove import delete_container, purge_container, restore_container
 from containers.services.rollout import preview_rollout, revert, roll_out
@@ -14,6 +15,7 @@ __all__ = [
     "delete_container",
     "preview_rollout",
     "purge_container",
+    "reinstall",
     "restore_container",
     "revert",
     "roll_out",

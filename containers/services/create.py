@@ -11,20 +11,22 @@ from django.db import IntegrityError, transaction
 
 from accounts.access import has
 from agent.protocol.commands import CreatePayload
-from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth
+from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth, StopSpec
 from audit.services import Actor, record
+from containers import whereabouts
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
+from containers.services.manners import with_manners
 from containers.services.publish import announce, target
 from containers.services.wish import startup_of
 from containers.spec import Asked, build_spec
 from containers.states import Desired
-from eggs.definition import EggDefinition
+from eggs.definition import DefaultLimits, EggDefinition
 from eggs.models import Egg
-from eggs.rendering import check_values
+from eggs.rendering import check_values, needs_image
 from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
-from nodes import commands, placement, selectors
+from nodes import commands, placement, registries, selectors
 from nodes.models import Cluster, Node, Operation
 from nodes.services import claim
 
@@ -65,6 +67,8 @@ class NewContainer:
     registry: dict[str, str] = field(default_factory=dict)
     """{server, username, password} for one private image; the password is kept encrypted."""
     description: str = ""
+    placement: dict[str, Any] = field(default_factory=dict)
+    """{node_labels, tolerations, affinity, movable}, as `nodes.api.placement` checks it."""
 
 
 def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Container, Operation]:
@@ -96,16 +100,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         spec = render_spec(container)
         container.spec = msgspec.to_builtins(spec)
         container.save(update_fields=["spec"])
-        operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
-        commands.enqueue(
-            node,
-            "container.create",
-            payload=CreatePayload(spec=spec, start=data.start, registry_auth=registry_auth(container)),
-            operation=operation,
-            subject_id=container.pk,
-            epoch=container.epoch,
-            deadline_seconds=CREATE_SECONDS,
-        )
+        operation = _ask_node(container, node, spec, user=user, start=data.start)
         record(
             "containers.create",
             actor=actor,
@@ -114,6 +109,28 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
         )
         announce(container)
     return container, operation
+
+
+def _ask_node(container: Container, node: Node, spec: ContainerSpec, *, user: Any, start: bool) -> Operation:
+    """The durable command that makes it real: with its egg's install script first, if there is one."""
+    from containers.services import install
+
+    script = install.script_of(container, spec)
+    if script is not None:
+        operation = take(container, "install", user=user, deadline_seconds=install.DEADLINE_SECONDS)
+        install.enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=StopSpec())
+        return operation
+    operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
+    commands.enqueue(
+        node,
+        "container.create",
+        payload=CreatePayload(spec=spec, start=start, registry_auth=registry_auth(container)),
+        operation=operation,
+        subject_id=container.pk,
+        epoch=container.epoch,
+        deadline_seconds=CREATE_SECONDS,
+    )
+    return operation
 
 
 def forbidden_values(container: Container, variables: dict[str, str], *, user: Any) -> list[FieldError]:
@@ -128,7 +145,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
     registry = dict(data.registry)
     if registry.get("password"):
         registry["password"] = encrypt(registry["password"], keys=settings.FIELD_KEYS)
-    asked = data.asked
+    asked, usual = data.asked, EggDefinition.from_json(data.egg.current.definition).limits if data.egg and data.egg.current else DefaultLimits()
     return Container(
         name=data.name,
         description=data.description,
@@ -142,13 +159,14 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         startup=data.startup,
         labels=data.labels,
         mounts=data.mounts,
-        cpus=asked.cpus or settings.CONTAINER_CPU_LIMIT,
-        memory_bytes=asked.memory_bytes or settings.CONTAINER_MEMORY_LIMIT,
+        cpus=asked.cpus or usual.cpus or settings.CONTAINER_CPU_LIMIT,
+        memory_bytes=asked.memory_bytes or usual.memory_bytes or settings.CONTAINER_MEMORY_LIMIT,
         swap_bytes=asked.swap_bytes,
         disk_bytes=asked.disk_bytes,
         io_weight=asked.io_weight,
-        pids=asked.pids,
+        pids=usual.pids if usual.pids and asked.pids == Asked().pids else asked.pids,
         restart_policy=data.restart_policy,
+        placement=data.placement,
         is_session=data.is_session,
         registry=registry,
         desired=Desired.RUNNING if data.start else Desired.STOPPED,
@@ -156,10 +174,10 @@ def _row(*, user: Any, data: NewContainer) -> Container:
 
 
 def registry_auth(container: Container) -> RegistryAuth | None:
-    """Credentials for its pull, decrypted; None for public images."""
+    """Credentials for its pull, decrypted: its own, else those of a registry that is shared; None for public images."""
     kept = container.registry
     if not kept.get("username"):
-        return None
+        return registries.auth_for(container.image, shared_only=True)
     password = decrypt(kept["password"], keys=settings.FIELD_KEYS) if kept.get("password") else ""
     return RegistryAuth(server=kept.get("server", ""), username=kept["username"], password=password)
 
@@ -174,7 +192,10 @@ def demand_of(container: Container, wishes: list[tuple[int, int, str]], *, node:
         port_count=len(wishes),
         node_id=node.pk if node else None,
         cluster_id=cluster.pk if cluster else None,
-        needs_images=container.egg_version_id is None,
+        needs_images=container.egg_version is None or needs_image(EggDefinition.from_json(container.egg_version.definition)),
+        labels=container.placement.get("node_labels", {}),
+        tolerations=whereabouts.tolerations_of(container.placement),
+        affinity=whereabouts.affinity_of(container.placement),
     )
 
 
@@ -182,8 +203,12 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     """The first node in rank order whose capacity can be claimed (conditional UPDATE: rivals can't both win)."""
     if data.node is not None:
         _check_host_ports(data.node, wishes)
-    views = selectors.placement_views(cluster_id=data.cluster.pk if data.cluster else None)
     demand = demand_of(container, wishes, node=data.node, cluster=data.cluster)
+    views = selectors.placement_views(
+        cluster_id=data.cluster.pk if data.cluster else None,
+        ports_taken=whereabouts.ports_held(list(demand.ports)),
+        running=whereabouts.labels_there(demand.affinity),
+    )
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
@@ -277,7 +302,7 @@ def render_spec(container: Container) -> ContainerSpec:
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)
-    return build_spec(
+    spec = build_spec(
         container_id=str(container.pk),
         name=container.name,
         startup=rendered.startup,
@@ -295,6 +320,7 @@ def render_spec(container: Container) -> ContainerSpec:
         default_cpus=settings.CONTAINER_CPU_LIMIT,
         default_memory_bytes=settings.CONTAINER_MEMORY_LIMIT,
     )
+    return with_manners(container, spec)
 
 
 __all__ = [

@@ -12,9 +12,11 @@ from django.db.models import Q
 from agent.protocol.messages import ContainerReport
 from audit.services import Actor, record
 from containers.models import Container
-from containers.services import power, remove
+from containers.services import crashes, power, prompts, remove
+from containers.services.manners import settings_of
 from containers.services.publish import announce, target
-from containers.states import PASSING, Desired, Status, derive
+from containers.services.wish import READY_SECONDS
+from containers.states import PASSING, Desired, InstallState, Status, derive
 from lormas.common import clock, jobs
 from nodes import operations
 from nodes.models import Command, Node
@@ -23,6 +25,8 @@ from nodes.states import CommandState, OperationStatus
 log = structlog.get_logger(__name__)
 
 HASTE_SECONDS = 2
+READY_SLACK_SECONDS = 120
+"""The node gives up waiting first, and says so in the log."""
 NOTHING_MADE = frozenset(
     {"no_such_image", "pull_failed", "invalid_spec", "port_taken", "name_taken", "policy_denied", "disk_full", "unsupported", "bad_payload"}
 )
@@ -50,12 +54,14 @@ def observe(node_id: UUID, report: ContainerReport) -> bool:
             exit_code=report.exit_code,
             oom_killed=report.oom_killed,
             health=report.health,
+            readiness=report.readiness,
             **{name: clock.parse_rfc3339(text) for name, text in _times(report)},
             last_log_seq=report.last_log_seq,
         )
         if not taken:
             return False
         container = Container.objects.select_related("node", "operation").get(pk=key)
+        _take_features(container, report)
         if container.running_operation is None:
             settle_status(container, cause=report.cause, error=report.error)
         else:
@@ -63,8 +69,22 @@ def observe(node_id: UUID, report: ContainerReport) -> bool:
     return True
 
 
-def settle_status(container: Container, *, cause: str = "", error: str = "") -> None:
-    """Give the container the word that its observation deserves, now that no action runs; plan a restart if it crashed. In a transaction."""
+def _take_features(container: Container, report: ContainerReport) -> None:
+    """What its console asks for becomes a prompt once; a new start begins anew."""
+    seen = [name for name in report.features[:16] if name in prompts.KINDS]
+    if seen == container.features_seen:
+        return
+    fresh = [name for name in seen if name not in container.features_seen]
+    container.prompts = [name for name in container.prompts if name in seen] + fresh
+    container.features_seen = seen
+    Container.objects.filter(pk=container.pk).update(features_seen=seen, prompts=container.prompts)
+
+
+def settle_status(container: Container, *, cause: str = "", error: str = "", waited: bool = False) -> None:
+    """Give the container the word that its observation deserves, now that no action runs; plan a restart if it crashed. In a transaction.
+
+    `waited`: it was given its time to say that it is ready; it counts as running now.
+    """
     if container.desired == Desired.DELETED:
         return
     before = container.status
@@ -79,29 +99,43 @@ def settle_status(container: Container, *, cause: str = "", error: str = "") -> 
         exit_code=container.exit_code,
         oom_killed=container.oom_killed,
         with_engine=cause == "engine",
+        readiness="late" if waited else container.readiness,
+        health="" if waited else container.health,
+        install=container.install_state,
     )
-    reason = _reason(container, status, cause=cause, error=error)
+    if status == Status.CRASHED:
+        known = before in (Status.CRASHED, Status.CRASH_LOOP)  # this crash was counted already
+        status = before if known else (Status.CRASH_LOOP if crashes.is_loop(container) else status)
+    crashed = status in (Status.CRASHED, Status.CRASH_LOOP)
+    reason = container.status_reason if crashed and before == status and not error else _reason(container, status, cause=cause, error=error)
+    deadline = None
+    if status == Status.STARTING:  # it must end by itself, also if its node never tells
+        same = before == status and container.status_deadline is not None and container.operation_id is None
+        deadline = container.status_deadline if same else clock.now() + timedelta(seconds=READY_SECONDS + READY_SLACK_SECONDS)
     if (status, reason) == (before, container.status_reason) and container.status_deadline is None:
         Container.objects.filter(pk=container.pk).update(desired=container.desired)
         announce(container)
         return
     if status != before:
         container.status_since = clock.now()
-    container.status, container.status_reason, container.status_deadline = status, reason, None
+    container.status, container.status_reason, container.status_deadline = status, reason, deadline
     # Of a node that comes back (unknown) the cause is not known: what it should be stands.
     by_itself = container.observed == "exited" and cause in ("", "exit", "command") and not error and before != Status.UNKNOWN
     if status == Status.STOPPED and by_itself and container.exit_code == 0 and container.restart_policy != "always":
         container.desired = Desired.STOPPED  # it did its work and ended
-    elif status == Status.STOPPED and cause == "engine" and container.restart_policy == "no":
+    elif status == Status.STOPPED and cause == "engine" and (container.restart_policy == "no" or not settings_of(container).auto_start):
         container.desired = Desired.STOPPED  # nobody starts it again
     Container.objects.filter(pk=container.pk).update(
-        status=status, status_reason=reason, status_since=container.status_since, status_deadline=None, desired=container.desired
+        status=status, status_reason=reason, status_since=container.status_since, status_deadline=deadline, desired=container.desired
     )
     if status != before:
-        if status == Status.CRASHED or (cause == "external" and before not in PASSING):
-            record(f"containers.{status}", actor=_node_actor(container.node), target=target(container), message=reason)
-        if status == Status.CRASHED or (status == Status.STOPPED and container.desired == Desired.RUNNING):
-            power.plan_restart(container, crashed=status == Status.CRASHED or cause != "engine")
+        if crashed or (cause == "external" and before not in PASSING):
+            # A loop is told once, when it begins; its rare tries are crashes as any.
+            word = Status.CRASHED if crashed and crashes.in_a_row(container) != crashes.LOOP_AFTER else status
+            told = crashes.facts(container) if crashed else None
+            record(f"containers.{word}", actor=_node_actor(container.node), target=target(container), message=reason, after=told)
+        if crashed or (status == Status.STOPPED and container.desired == Desired.RUNNING):
+            power.plan_restart(container, crashed=crashed or cause != "engine")
     announce(container)
 
 
@@ -113,7 +147,9 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
     if error:
         return error[:255]
     if status == Status.CRASHED:
-        return "Out of memory: raise its limit." if container.oom_killed else f"Ended by itself with exit code {container.exit_code}."
+        return crashes.words(container)
+    if status == Status.CRASH_LOOP:
+        return crashes.loop_words(container)[:255]
     if cause == "external":
         what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
         return f"{what} on the node, not through Lormas."
@@ -121,12 +157,18 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
         return "The node no longer has it; start makes it anew."
     if status == Status.STOPPED and cause == "engine":
         return "Stopped with its engine."
+    if status == Status.INSTALL_FAILED:
+        return container.status_reason if container.install_state == InstallState.FAILED else "The installation did not come to its end."
+    if status == Status.RUNNING and container.readiness == "late":
+        return "It never said that it is ready."
     return ""
 
 
 def on_settled(command: Command) -> None:
     """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
     container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
+    if container is not None and command.epoch < container.epoch:
+        container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE
     ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id
     if container is not None and command.kind == "container.remove" and ok:
@@ -152,26 +194,39 @@ def on_settled(command: Command) -> None:
 
 
 def _after_command(container: Container, command: Command, *, ok: bool) -> None:
+    if command.kind == "container.install":
+        installed = ok or container.observed in ("created", "running", "paused", "exited")
+        container.install_state = InstallState.DONE if installed else InstallState.FAILED
+        Container.objects.filter(pk=container.pk).update(install_state=container.install_state)
+        if not installed:
+            _fail(container, Status.INSTALL_FAILED, command.error_detail)
+            record(
+                "containers.install_failed",
+                actor=_node_actor(container.node),
+                target=target(container),
+                outcome="failed",
+                message=command.error_detail[:500],
+            )
+            return
     if ok:
-        if command.kind == "container.create":
+        if command.kind in ("container.create", "container.install"):
             Container.objects.filter(pk=container.pk).update(spec_changed=False)
         settle_status(container, cause="command")
         return
-    failed_start = command.kind in ("container.create", "container.start", "container.restart")
+    failed_start = command.kind in ("container.create", "container.install", "container.start", "container.restart")
     if failed_start and container.observed in ("", "creating", "created", "removed"):
-        # Wanting it to run would only repeat the failure: a person decides.
-        container.status = Status.FAILED
-        container.status_reason = command.error_detail[:255]
-        Container.objects.filter(pk=container.pk).update(
-            status=Status.FAILED,
-            status_reason=container.status_reason,
-            status_since=clock.now(),
-            status_deadline=None,
-            desired=Desired.STOPPED,
-        )
-        announce(container)
+        _fail(container, Status.FAILED, command.error_detail)
         return
     settle_status(container, cause="command", error=command.error_detail if failed_start else "")
+
+
+def _fail(container: Container, status: str, reason: str) -> None:
+    """Wanting it to run would only repeat the failure: a person decides."""
+    container.status, container.status_reason, container.desired = status, reason[:255], Desired.STOPPED
+    Container.objects.filter(pk=container.pk).update(
+        status=status, status_reason=container.status_reason, status_since=clock.now(), status_deadline=None, desired=Desired.STOPPED
+    )
+    announce(container)
 
 
 def _settle_operation(command: Command, *, ok: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,15 @@ from django.db import transaction
 
 from agent.protocol.commands import CreatePayload, EmptyPayload, KillPayload, RestartPayload, StartPayload, StopPayload
 from agent.protocol.messages import ContainerSpec, Part, StopSpec
+from agent.protocol.parts import ConfigEdit
 from audit.services import Actor, record
 from containers.models import Container
+from containers.services import crashes
 from containers.services.create import registry_auth, render_spec
 from containers.services.locks import require_online, take
+from containers.services.manners import engine_part
 from containers.services.publish import announce, target
-from containers.states import Desired, allowed_actions
+from containers.states import Desired, Status, allowed_actions
 from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
 from nodes import commands, operations
@@ -35,14 +39,12 @@ CAPABILITY = {
 
 START_SECONDS = 1000
 SLACK_SECONDS = 60
-STEADY = timedelta(minutes=10)
-"""Who ran so long is not in a crash loop: delays and count begin anew."""
 DESIRED = {"start": Desired.RUNNING, "restart": Desired.RUNNING, "stop": Desired.STOPPED, "kill": Desired.STOPPED}
 
 
 def check_allowed(container: Container, action: str) -> None:
     """Raises Conflict that names the state and what is allowed in it."""
-    allowed = sorted(allowed_actions(container.status, desired=container.desired))
+    allowed = sorted(allowed_actions(container.status, desired=container.desired, installs=action == "reinstall" or bool(container.install_state)))
     if action in allowed:
         return
     raise Conflict(
@@ -52,12 +54,22 @@ def check_allowed(container: Container, action: str) -> None:
     )
 
 
-def act(container: Container, action: str, *, user: Any, actor: Actor, timeout_seconds: float | None = None, automatic: bool = False) -> Operation:
+def act(
+    container: Container,
+    action: str,
+    *,
+    user: Any,
+    actor: Actor,
+    timeout_seconds: float | None = None,
+    automatic: bool = False,
+    edits: Sequence[ConfigEdit] = (),
+) -> Operation:
     """Ask the container's node for a power action; the operation tells how it ends.
 
     Args:
         timeout_seconds: for stop and restart, how long to wait before killing; None = as its egg says.
         automatic: a restart by policy; the journal says so.
+        edits: changes of its files for this start alone (start and restart).
 
     Raises:
         Conflict `wrong_state`. Locked: another operation runs (kill overtakes it instead). NodeUnavailable.
@@ -70,7 +82,7 @@ def act(container: Container, action: str, *, user: Any, actor: Actor, timeout_s
             overtake(container, running)
         elif running is None:
             check_allowed(container, action)
-        kind, payload, seconds = _payload(container, action, timeout_seconds)
+        kind, payload, seconds = _payload(container, action, timeout_seconds, list(edits))
         operation = take(container, action, user=user, deadline_seconds=seconds)
         if action in DESIRED:
             changes: dict[str, Any] = {"desired": DESIRED[action]}
@@ -107,8 +119,9 @@ def current_spec(container: Container) -> ContainerSpec:
     spec = render_spec(container)
     plain = msgspec.to_builtins(spec)
     if plain != container.spec:
-        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=True)
-        container.spec, container.spec_changed = plain, True
+        changed = container.spec_changed or engine_part(plain) != engine_part(container.spec)
+        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=changed)
+        container.spec, container.spec_changed = plain, changed
     return spec
 
 
@@ -120,7 +133,7 @@ def stop_spec(container: Container, timeout_seconds: float | None) -> StopSpec:
     return StopSpec(signal=known.signal, command=known.command, grace_seconds=timeout_seconds)
 
 
-def _payload(container: Container, action: str, timeout_seconds: float | None) -> tuple[str, Part, float]:
+def _payload(container: Container, action: str, timeout_seconds: float | None, edits: list[ConfigEdit]) -> tuple[str, Part, float]:
     """(command, payload, seconds until it must have ended)."""
     kind = f"container.{action}"
     if action in ("start", "restart"):
@@ -128,25 +141,52 @@ def _payload(container: Container, action: str, timeout_seconds: float | None) -
         spec = current_spec(container)
         if container.spec_changed:
             auth = registry_auth(container)
-            return "container.create", CreatePayload(spec=spec, replace=True, stop=stop, registry_auth=auth), stop.grace_seconds + START_SECONDS
+            made = CreatePayload(spec=spec, replace=True, stop=stop, registry_auth=auth, edits=edits)
+            return "container.create", made, stop.grace_seconds + START_SECONDS
         if action == "start":
-            return kind, StartPayload(spec=spec), START_SECONDS
-        return kind, RestartPayload(stop=stop, spec=spec), stop.grace_seconds + START_SECONDS
+            return kind, StartPayload(spec=spec, edits=edits), START_SECONDS
+        return kind, RestartPayload(stop=stop, spec=spec, edits=edits), stop.grace_seconds + START_SECONDS
     if action == "stop":
         stop = stop_spec(container, timeout_seconds)
         return kind, StopPayload(stop=stop), stop.grace_seconds + SLACK_SECONDS
     return kind, KillPayload() if action == "kill" else EmptyPayload(), SLACK_SECONDS
 
 
+def typed(container: Container, text: str) -> bool:
+    """Somebody wrote a line to its console. Its own stop command is a wish to stop: what follows is no crash, and nothing starts it again.
+
+    Returns whether it was that line.
+    """
+    stop = stop_spec(container, None)
+    if not stop.command or text.strip() != stop.command.strip():
+        return False
+    now = clock.now()
+    with transaction.atomic():
+        taken = (
+            Container.objects.filter(pk=container.pk, status__in=(Status.RUNNING, Status.STARTING))
+            .unlocked()
+            .update(
+                desired=Desired.STOPPED,
+                status=Status.STOPPING,
+                status_reason="Its stop command was typed into its console.",
+                status_since=now,
+                status_deadline=now + timedelta(seconds=stop.grace_seconds + SLACK_SECONDS),
+            )
+        )
+        if taken:
+            container.refresh_from_db()
+            announce(container)
+    return bool(taken)
+
+
 def plan_restart(container: Container, *, crashed: bool = True) -> None:
-    """By policy, with a delay that grows with each crash (1, 2, 4 … 60 s); the sweep carries it out, so it survives our own death.
+    """By policy, with a delay that grows with each crash (`crashes.delay_seconds`); the sweep carries it out, so it survives our own death.
 
     `crashed` False: it ended without a fault of its own (with its engine), which counts for nothing and is put right at once.
     """
     if container.restart_policy == "no" or container.desired != Desired.RUNNING:
         return
-    ran = container.finished_at - container.started_at if container.finished_at and container.started_at else timedelta()
-    before = 0 if ran >= STEADY else container.restarts
-    delay = min(2 ** min(before, 6), 60) if crashed else 1
-    Container.objects.filter(pk=container.pk).update(restart_at=clock.now() + timedelta(seconds=delay), restarts=before + (1 if crashed else 0))
+    count = crashes.in_a_row(container) if crashed else container.restarts
+    delay = crashes.delay_seconds(count) if crashed else 1
+    Container.objects.filter(pk=container.pk).update(restart_at=clock.now() + timedelta(seconds=delay), restarts=count)
     jobs.enqueue_on_commit("containers.tasks.restart_due", countdown_seconds=delay)

@@ -12,7 +12,7 @@ from audit.services import SYSTEM
 from containers.models import Container, StatsMinute, StatsSample
 from containers.services import power, remove
 from containers.services.observe import settle_status
-from containers.states import PASSING, Desired
+from containers.states import PASSING, Desired, Status
 from lormas.common import clock
 from lormas.common.errors import Problem
 
@@ -42,7 +42,9 @@ def settle_stuck() -> int:
     count = 0
     for container in stuck.select_related("node", "operation"):
         with transaction.atomic():
-            settle_status(container, cause="command")
+            if container.status == Status.STOPPING and container.observed == "running" and container.desired == Desired.STOPPED:
+                container.desired = Desired.RUNNING  # it was asked by its console and did not listen: then it is to run, as it does
+            settle_status(container, cause="command", waited=container.status == Status.STARTING)
             count += 1
     return count
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from django.conf import settings
 
 from agent.protocol.messages import Mount, PortBinding
+from agent.protocol.parts import HealthCheck, Readiness
 from containers.models import Container
 from containers.spec import Startup
+from eggs.configfiles import edits_of
 from eggs.definition import EggDefinition, Privilege
 from eggs.rendering import render
 from lormas.common.errors import FieldError, Refused
 
 DATA_TARGET = "/home/container"
+SHELL_WHEN: dict[str, Literal["auto", "always", "never"]] = {"auto": "auto", "shell": "always", "entrypoint": "never"}
+READY_SECONDS = 900.0
+"""How long a container may be `starting` before it counts as running without having said so."""
+
+
+def is_confined(definition: EggDefinition) -> bool:
+    """Those with a startup line of their own run as the user `container` on a read-only root, as in the panels they come from. What starts as
+    its image does, or asks for more and was approved, keeps the image's user."""
+    return definition.runs == "startup" and not definition.user and not definition.privileges
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,28 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
         host_network=any(privilege.kind == "host_network" for privilege in rendered.privileges),
         cap_add=tuple(privilege.value for privilege in rendered.privileges if privilege.kind == "capability"),
         devices=tuple(privilege.value for privilege in rendered.privileges if privilege.kind == "device"),
+        shell=tuple(rendered.shell_argv),
+        shell_when=SHELL_WHEN[rendered.startup_mode],
+        config_files=tuple(edits_of(rendered.config_files, data_target=rendered.data_target)),
+        readiness=Readiness(done=definition.startup_done, strip_ansi=definition.strip_ansi, timeout_seconds=READY_SECONDS),
+        features=tuple(definition.features),
+        health=_health(definition),
+        confined=is_confined(definition),
     )
     return Rendered(startup, list(rendered.errors)), wanted
+
+
+def _health(definition: EggDefinition) -> HealthCheck | None:
+    found = definition.health
+    if found is None:
+        return None
+    return HealthCheck(
+        test=found.test,
+        interval_seconds=found.interval_seconds,
+        timeout_seconds=found.timeout_seconds,
+        retries=found.retries,
+        start_seconds=found.start_seconds,
+    )
 
 
 def _binds(privileges: Sequence[Privilege]) -> list[Mount]:

@@ -152,5 +152,7 @@ document.addEventListener("input", (event) => {
   const wanted = box.value.trim().toLowerCase();
   for (const card of $(box.dataset.cards).children) card.hidden = !card.textContent.toLowerCase().includes(wanted);
 });
+// one box that ticks all
+document.addEventListener("change", (event) => { const all = event.target.dataset?.all; if (all) for (const box of event.target.closest(".panel").querySelectorAll(all)) box.checked = event.target.checked; });
 // forms that go by themselves when something is chosen (filters)
 document.addEventListener("change", (event) => { if (event.target.form?.hasAttribute("data-auto") && !event.target.matches("[type='search']")) event.target.form.requestSubmit(); });

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer
 from nodes import services
 from nodes.models import Cluster, Node
 from nodes.states import NodeStatus
-
-MAX_BYTES = 2**50
 
 
 class TaintSerializer(StrictSerializer):
@@ -40,7 +36,7 @@ class NodeSerializer(StrictModelSerializer):
             "operating_system", "os_image", "kernel_version", "container_runtime", "runtime_kind", "isolates", "kubelet_version",
             "agent_version", "protocol_version", "capabilities",
             "max_pods", "current_pods", "allocated_cpus", "allocated_memory_bytes", "allocated_storage_bytes", "port_first", "port_last",
-            "labels", "taints", "status", "status_reason", "status_since", "engine_ok", "engine_error", "usage",
+            "labels", "taints", "status", "status_reason", "status_since", "engine_ok", "engine_error", "usage", "signals",
             "is_ready", "is_schedulable", "is_online", "last_heartbeat", "last_health_check", "connected_at", "created_at", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -146,58 +142,3 @@ class ClusterSerializer(StrictModelSerializer):
         ]  # fmt: skip
         read_only_fields = ["id", "created_at", "updated_at"]
         extra_kwargs = {name: {"min_value": 0.1, "max_value": 100.0} for name in ("overcommit_cpu", "overcommit_memory", "overcommit_storage")}
-
-
-class TolerationSerializer(StrictSerializer):
-    """Empty = any."""
-
-    key = serializers.CharField(max_length=63, allow_blank=True, default="")
-    value = serializers.CharField(max_length=128, allow_blank=True, default="")
-    effect = serializers.ChoiceField(choices=("", *services.TAINT_EFFECTS), default="")
-
-
-class DemandPortSerializer(StrictSerializer):
-    """A host port that is asked for."""
-
-    host = serializers.IntegerField(min_value=1, max_value=65535)
-    protocol = serializers.ChoiceField(choices=("tcp", "udp"), default="tcp")
-
-
-class DemandSerializer(StrictSerializer):
-    """What a container would need."""
-
-    cpus = serializers.FloatField(min_value=0, max_value=1024, default=0)
-    memory_bytes = serializers.IntegerField(min_value=0, max_value=MAX_BYTES, default=0)
-    disk_bytes = serializers.IntegerField(min_value=0, max_value=MAX_BYTES, default=0)
-    ports = DemandPortSerializer(many=True, default=list)
-    node = serializers.UUIDField(required=False, allow_null=True)
-    cluster = serializers.UUIDField(required=False, allow_null=True)
-    tolerations = TolerationSerializer(many=True, default=list)
-    labels: Any = serializers.DictField(child=serializers.CharField(max_length=128), default=dict)
-    image_arch = serializers.CharField(max_length=32, allow_blank=True, default="")
-
-
-class CandidateSerializer(StrictSerializer):
-    """A node that fits."""
-
-    node = serializers.UUIDField()
-    name = serializers.CharField()
-    free_cpus = serializers.FloatField()
-    free_memory_bytes = serializers.IntegerField()
-    free_storage_bytes = serializers.IntegerField()
-
-
-class RejectionSerializer(StrictSerializer):
-    """A node that does not, and the rule that says so."""
-
-    node = serializers.UUIDField()
-    name = serializers.CharField()
-    rule = serializers.CharField()
-    reason = serializers.CharField()
-
-
-class RankingSerializer(StrictSerializer):
-    """Best first."""
-
-    candidates = CandidateSerializer(many=True)
-    rejected = RejectionSerializer(many=True)

@@ -13,20 +13,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import has, require
+from accounts.access import require
 from accounts.models import User
 from audit.services import Actor
-from nodes import clusters, placement, selectors, services
+from nodes import clusters, selectors, services
 from nodes.access import get_cluster, get_node, sees_nodes, visible_clusters, visible_nodes
 from nodes.api.filters import NodeFilter
 from nodes.api.serializers import (
     ClusterSerializer,
-    DemandSerializer,
     NodeChangeSerializer,
     NodeSerializer,
     NodeStatsSerializer,
     NodeWishSerializer,
-    RankingSerializer,
     RegisteredNodeSerializer,
     SchedulableSerializer,
     StatusSerializer,
@@ -256,44 +254,3 @@ class ClusterCapacity(APIView):
         """As `/api/nodes/stats`, for one cluster."""
         cluster = get_cluster(request.user, cluster_id)
         return Response(NodeStatsSerializer(selectors.stats(visible_nodes(request.user).filter(cluster=cluster))).data)
-
-
-class PlacementPreview(APIView):
-    """Where would it go?"""
-
-    @extend_schema(tags=["nodes"], request=DemandSerializer, responses={200: RankingSerializer})
-    def post(self, request: Request) -> Response:
-        """Rank the nodes for a demand; says for each rejected one which rule refused it. Changes nothing."""
-        see_nodes(request)
-        body = checked(DemandSerializer, request.data)
-        cluster = get_cluster(request.user, body["cluster"]) if body.get("cluster") else None
-        if body.get("node"):
-            get_node(request.user, body["node"])
-        demand = placement.Demand(
-            cpus=body["cpus"],
-            memory_bytes=body["memory_bytes"],
-            disk_bytes=body["disk_bytes"],
-            ports=tuple((port["protocol"], port["host"]) for port in body["ports"]),
-            node_id=body.get("node"),
-            cluster_id=body.get("cluster"),
-            tolerations=tuple(placement.Toleration(**toleration) for toleration in body["tolerations"]),
-            labels=body["labels"],
-            image_arch=body["image_arch"],
-        )
-        seen = None if has(request.user, "nodes.view") else set(visible_nodes(request.user).values_list("pk", flat=True))
-        views = [view for view in selectors.placement_views() if seen is None or view.id in seen]
-        ranking = placement.rank(demand, views, strategy=cluster.strategy if cluster else "spread")
-        answer = {
-            "candidates": [
-                {
-                    "node": view.id,
-                    "name": view.name,
-                    "free_cpus": view.free_cpus,
-                    "free_memory_bytes": int(view.free_memory_bytes),
-                    "free_storage_bytes": int(view.free_storage_bytes),
-                }
-                for view in ranking.candidates
-            ],
-            "rejected": [{"node": r.node_id, "name": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected],
-        }
-        return Response(RankingSerializer(answer).data)

@@ -12,7 +12,7 @@ import structlog
 from agent.protocol import messages as wire
 from lormas.common import clock
 from lormas.common.wires import resolve, wired
-from nodes import commands
+from nodes import commands, orphans
 from nodes.gateway.store import Taken, foreign, text, uuid_of
 from nodes.models import Command
 
@@ -136,6 +136,7 @@ class Intake:
     def _snapshot(self, snapshot: wire.Snapshot, taken: Taken) -> None:
         elsewhere = foreign(self.node_id, {report.container_id for report in snapshot.containers})
         mine = [report for report in snapshot.containers if self._mine(report, elsewhere, taken, "snapshot")]
+        orphans.note_listing(self.node_id, snapshot.containers, complete=snapshot.complete)
         _hand_up("container.snapshot", self.node_id, msgspec.structs.replace(snapshot, containers=mine))
 
     def _stats(self, report: wire.StatsReport, taken: Taken) -> None:

@@ -20,7 +20,7 @@ from django.db.models.functions import Greatest
 from agent.protocol import messages as wire
 from lormas.common import clock
 from lormas.common.wires import resolve, wired
-from nodes import commands, events, health, services, tokens
+from nodes import commands, events, health, orphans, services, tokens
 from nodes.models import Command, Node
 from nodes.states import NodeStatus
 
@@ -121,7 +121,8 @@ def negotiate(hello: wire.Hello) -> int:
     return min(hello.protocol, wire.PROTOCOL_VERSION)
 
 
-def _facts(facts: wire.NodeFacts) -> dict[str, Any]:
+def facts_columns(facts: wire.NodeFacts) -> dict[str, Any]:
+    """What an agent says of its machine, as the row keeps it."""
     return {
         "hostname": text(facts.hostname, 255),
         "ip_address": text(facts.ip_address, 64),
@@ -157,7 +158,7 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
                 retry_after_seconds=30,
             )
         changes: dict[str, Any] = {
-            **_facts(hello.facts),
+            **facts_columns(hello.facts),
             "agent_version": text(hello.agent_version, 32),
             "kubelet_version": text(hello.agent_version, 64),
             "protocol_version": protocol,
@@ -183,6 +184,7 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
         fenced: list[str] = []
         for dotted in wired("NODE_HELLO"):
             fenced += resolve(dotted)(node, hello)
+        orphans.note_listing(node.pk, hello.containers, complete=hello.containers_complete)
         elsewhere = foreign(node.pk, {report.container_id for report in hello.containers})
         services.publish_node(node)
     return Admission(node.pk, node.name, node.session_epoch, protocol, tuple(fenced), frozenset(elsewhere), hello.engine_error)

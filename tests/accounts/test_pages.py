@@ -123,7 +123,7 @@ def test_a_shut_door_says_when_it_opens_on_pages_too(client: Client, alice: Any,
     for _ in range(2):
         page = client.post("/login", {"login": "alice", "password": "wrong"})
         assert (page.status_code, page.headers["X-RateLimit-Limit"]) == (200, "2")
-    shut = client.post("/login", {"login": "alice@example.org", "password": PASSWORD})
+    shut = client.post("/login", {"login": "Alice", "password": PASSWORD})
     assert (shut.status_code, shut.headers["X-RateLimit-Remaining"]) == (429, "0")
     assert 0 < int(shut.headers["Retry-After"]) <= 900
     assert "Too many tries: wait" in shut.content.decode()

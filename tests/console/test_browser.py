@@ -67,9 +67,10 @@ class Visitor:
         assert response.status < 400, path
         return self.page
 
-    def until(self, script: str, *, seconds: float = 15) -> Any:
+    def until(self, script: str, *, seconds: float = 15, between: Callable[[], None] = lambda: None) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:  # not wait_for_function: it needs eval, which the policy forbids
+            between()
             if found := self.page.evaluate(script):
                 return found
             self.page.wait_for_timeout(50)
@@ -211,9 +212,11 @@ def test_states_and_numbers_patch_themselves_and_power_tells_how_it_ends(visit: 
     page = visitor.go("/containers")
     row = f"#c-{web.pk}"
     page.wait_for_selector(f"{row} [data-stat=cpu]")
-    for value in (11.0, 42.0):
-        puppet.sample(web.pk, cpu_percent=value, memory_bytes=512 * 1024**2)
-    visitor.until(f"document.querySelector('{row} [data-stat=cpu]').textContent.startsWith('42')")
+    for value in (11.0, 42.0):  # said again and again, as an agent does: the page may still be on its way to listening
+        visitor.until(
+            f"document.querySelector('{row} [data-stat=cpu]').textContent.startsWith('{value:.0f}')",
+            between=lambda value=value: puppet.sample(web.pk, cpu_percent=value, memory_bytes=512 * 1024**2),  # type: ignore[misc]
+        )
     page.click(f"{row} .pw-stop")
     page.wait_for_selector(f"{row} .state.busy >> text=Stopping")
     page.wait_for_selector("#toasts >> text=Stop web-1")

@@ -33,6 +33,8 @@ PAGES = [
     ("/containers/{web}/terminal", 302, 200, 404, 404, 200, 200),
     ("/containers/{web}/settings", 302, 200, 404, 404, 200, 200),
     ("/containers/{web}/activity", 302, 200, 404, 404, 200, 200),
+    ("/containers/{web}/revisions", 302, 200, 404, 404, 200, 200),
+    ("/containers/{web}/drift", 302, 200, 404, 404, 200, 200),
     ("/containers/{web}/delete", 302, 200, 404, 404, 200, 200),
     ("/containers/on-node/{node}", 302, 404, 404, 404, 200, 200),
     ("/nodes", 302, 403, 403, 403, 200, 200),

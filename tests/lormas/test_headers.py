@@ -110,3 +110,13 @@ def test_over_tls_cookies_and_browsers_are_held_to_it(tmp_path: Any) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True)
     said = done.stdout.strip().splitlines()[-1]
     assert said == "__Host-lormas __Host-lormas-csrf True True True Lax None / max-age=31536000; includeSubDomains; preload"
+
+
+def test_nothing_that_was_uploaded_is_served_as_a_page(client: Client, db: None, settings: Any, tmp_path: Any) -> None:
+    """H06: the panel serves no folder of uploads; what it hands out is a download."""
+    settings.MEDIA_ROOT = tmp_path
+    (tmp_path / "page.html").write_text("<script>alert(1)</script>")
+    for path in ("/media/page.html", "/static/../media/page.html", "/static/%2e%2e/media/page.html", f"/static/{tmp_path}/page.html"):
+        answer = client.get(path)
+        assert answer.status_code in (400, 404), path
+        assert b"alert(1)" not in answer.content

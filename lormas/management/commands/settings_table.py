@@ -31,6 +31,8 @@ def _default(variable: Variable) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, int) and value >= 1024**2 and value % 1024**2 == 0:
         return f"`{value // 1024**2}m`"
+    if isinstance(value, tuple):
+        return f"`{value[0]}/{value[1]}`"  # as it is given
     return f"`{value}`"
 
 
