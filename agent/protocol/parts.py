@@ -168,6 +168,8 @@ class ContainerSpec(Part, frozen=True):
     readiness: Readiness | None = None
     features: list[str] = []
     """What to look for on the console, see `agent.console.FEATURES`; unknown names are ignored."""
+    startup_script: str = ""
+    """Run by `/bin/sh` inside of the container after each start, with its output in the log's stream `startup`."""
     health: HealthCheck | None = None
     """None = the image's own check, if it has one. The process runtime has none."""
     confined: bool = False

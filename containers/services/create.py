@@ -16,6 +16,7 @@ from audit.services import Actor, record
 from containers import whereabouts
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
+from containers.services.manners import with_manners
 from containers.services.publish import announce, target
 from containers.services.wish import startup_of
 from containers.spec import Asked, build_spec
@@ -301,7 +302,7 @@ def render_spec(container: Container) -> ContainerSpec:
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)
-    return build_spec(
+    spec = build_spec(
         container_id=str(container.pk),
         name=container.name,
         startup=rendered.startup,
@@ -319,6 +320,7 @@ def render_spec(container: Container) -> ContainerSpec:
         default_cpus=settings.CONTAINER_CPU_LIMIT,
         default_memory_bytes=settings.CONTAINER_MEMORY_LIMIT,
     )
+    return with_manners(container, spec)
 
 
 __all__ = [
