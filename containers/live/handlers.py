@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from containers.live.socket import ClientSocket
 
 MAX_TAIL = 10_000
-TOPICS = {"containers": "ui:containers", "nodes": "ui:nodes", "operations": "ui:operations"}
+TOPICS = {
+    "containers": "ui:containers", "nodes": "ui:nodes", "operations": "ui:operations",
+    "machines": "ui:machines", "reservations": "ui:reservations",
+}  # fmt: skip
 STREAMS = frozenset({"application", "error", "startup", "events"})
 
 
@@ -123,6 +126,10 @@ def _may_know(user: Any, granted: Granted, topic: str, hint: dict[str, Any]) -> 
         if has(user, "containers.view") and (hint.get("owner") == str(user.pk) or has(user, "containers.any")):
             return True
         return str(hint.get("id")) in granted.containers()
+    if topic == "machines":
+        return has(user, "machines.view")
+    if topic == "reservations":
+        return hint.get("owner") == str(user.pk) or has(user, "reservations.any")
     return hint.get("owner") == str(user.pk) or has(user, "operations.any")
 
 

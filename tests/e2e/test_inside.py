@@ -103,14 +103,14 @@ EGG = {
 
 
 @pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
-async def test_what_is_inside_a_container(runtime: str, transactional_db: None, tmp_path: Path, alice: Any, root: Any) -> None:
+async def test_what_is_inside_a_container(runtime: str, transactional_db: None, tmp_path: Path, alice: Any, bob: Any, root: Any) -> None:
     """One chain per runtime, because it takes seconds to build; each part is a promise of its own below."""
     from eggs.services import import_egg
 
     async with running_stack(tmp_path, runtime=runtime) as stack:
         token = (await in_thread(sign_in, alice, address=None, user_agent="test")).access
         egg = (await in_thread(lambda: import_egg(json.dumps(EGG).encode(), filename="egg.json"))).eggs[0]
-        new = NewContainer(name="web", egg=egg, asked=Asked(disk_bytes=200 * 1024**2), restart_policy="no")
+        new = NewContainer(name="web", egg=egg, asked=Asked(disk_bytes=400 * 1024**2), restart_policy="no")
         container, _ = await in_thread(create_container, user=alice, actor=alice.as_actor(), data=new)
         await until(lambda: Container.objects.filter(pk=container.pk, status="running").exists(), seconds=60, what="running")
         timeout = aiohttp.ClientTimeout(total=120)
@@ -121,6 +121,10 @@ async def test_what_is_inside_a_container(runtime: str, transactional_db: None, 
             await check_commands_run_and_are_remembered(person, at)
             await check_a_terminal_survives_the_page_and_is_shared_and_recorded(person, at, root)
             await check_files_over_the_socket(person, at)
+            await check_every_message_asks_for_the_right_to_it(person, at, bob)
+            await check_a_stalled_browser_costs_little_and_harms_nobody(person, at)
+            if runtime == "process":
+                await check_a_hundred_megabytes_cost_no_memory(person, at)
             await check_stopped_ones_too(person, at)
             if runtime == "docker":
                 await check_one_without_a_folder_of_its_own(person, alice)
@@ -346,6 +350,104 @@ async def check_files_over_the_socket(alice: Person, at: str) -> None:
         assert (await talk.expect("error"))["reply_to"] == 5
         await talk.say("ping", id=6)
         await talk.expect("pong")
+
+
+async def check_every_message_asks_for_the_right_to_it(alice: Person, at: str, bob: Any) -> None:
+    """F04 F12: another's container is not there, another's terminal can't be typed into; at most five commands of one person run at a time."""
+    token = (await in_thread(sign_in, bob, address=None, user_agent="test")).access
+    container_id = at.rpartition("/")[2]
+    async with alice.socket() as mine, aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        await mine.say("terminal_open", container_id=container_id, name="own", cols=80, rows=24, command=["sh"])
+        terminal_id = (await mine.expect("terminal_opened"))["terminal_id"]
+        async with Person(alice.stack, token, session).socket() as talk:
+            asked = (
+                ("execute_command", {"command": "id"}), ("terminal_open", {"cols": 80, "rows": 24, "name": "own"}), ("terminal_list", {}),
+                ("read_file", {"path": "a"}),
+                ("write_file", {"path": "a", "content": "x"}), ("list_files", {}), ("signal", {"pid": 1, "signal": "KILL"}), ("stdin", {"data": "x"}),
+            )  # fmt: skip
+            for number, (kind, fields) in enumerate(asked):
+                await talk.say(kind, container_id=container_id, id=number, **fields)
+                assert (await talk.expect("error"))["code"] == "not_found", kind
+            for kind, fields in (
+                ("terminal_input", {"data": "touch /tmp/evil\n"}),
+                ("terminal_resize", {"cols": 10, "rows": 10}),
+                ("terminal_close", {"kill": True}),
+            ):
+                await talk.say(kind, terminal_id=terminal_id, **fields)
+                assert (await talk.expect("error"))["code"] == "no_such_terminal", kind
+        await mine.say("terminal_close", terminal_id=terminal_id, kill=True)
+        await mine.expect("terminal_closed")
+        for number in range(6):
+            await mine.say("execute_command", container_id=container_id, command=["sleep", "9"], id=f"n{number}")
+        assert (await mine.expect("error"))["code"] == "too_many"
+        for number in range(5):
+            await mine.say("cancel", exec_id=f"n{number}", id="c")
+
+
+def memory(process: Any) -> int:
+    """Bytes that it has in memory now; its peak begins anew here."""
+    pid = process.pid
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return field_of(pid, "VmRSS")
+
+
+def peak(process: Any) -> int:
+    return field_of(process.pid, "VmHWM")
+
+
+def field_of(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(name)
+
+
+async def check_a_stalled_browser_costs_little_and_harms_nobody(alice: Person, at: str) -> None:
+    """F11, M3: it is sent a megabyte that it does not confirm, and no more; the terminal goes on for another who looks."""
+    container_id = at.rpartition("/")[2]
+    async with alice.socket() as stalled, alice.socket() as talk:
+        for one in (stalled, talk):
+            await one.say("terminal_open", container_id=container_id, name="flood", cols=80, rows=24, command=["sh"])
+        terminal_id = (await talk.expect("terminal_opened"))["terminal_id"]
+        before = memory(alice.stack.panel.process)
+        await talk.say("terminal_input", terminal_id=terminal_id, data="dd if=/dev/zero bs=1024 count=6144 2>/dev/null | tr '\\0' x; echo do''ne\n")
+        await talk.output_until("done", 120)
+        grown = peak(alice.stack.panel.process) - before
+        assert grown < 16 * 1024**2, f"{grown} bytes for 6 MiB that one did not read"
+        await talk.say("terminal_input", terminal_id=terminal_id, data="echo still-$((1+1))-here\n")
+        await talk.output_until("still-2-here")
+        got = 0
+        with contextlib.suppress(TimeoutError, aiohttp.WSMessageTypeError):  # nothing more comes, or it was hung up on
+            while True:
+                message = json.loads(await asyncio.wait_for(stalled.socket.receive_str(), 1))
+                got += len(message.get("data", ""))
+        assert got < 2 * 1024**2, "what waited for it is bounded"
+        await talk.say("terminal_close", terminal_id=terminal_id, kill=True)
+        await talk.expect("terminal_closed")
+
+
+async def check_a_hundred_megabytes_cost_no_memory(alice: Person, at: str) -> None:
+    """Up in one request and down again; panel and agent grow by at most 32 MB (J03)."""
+    size, piece = 100 * 1024**2, os.urandom(1024**2)
+    panel, agent = alice.stack.panel.process, alice.stack.agent.process
+    before = memory(panel), memory(agent)
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield piece
+
+    status, written = await alice.ask("PUT", f"{at}/files/content", params={"path": "hundred"}, data=body(), headers={"Content-Length": str(size)})
+    assert (status, written["entry"]["size"]) == (201, size), written
+    up = peak(panel) - before[0], peak(agent) - before[1]
+    before = memory(panel), memory(agent)
+    async with alice.session.get(f"{alice.stack.panel.url}{at}/files/download", params={"path": "hundred"}) as answer:
+        got = 0
+        async for data in answer.content.iter_chunked(1024**2):
+            got += len(data)
+    assert got == size
+    down = peak(panel) - before[0], peak(agent) - before[1]
+    assert max(*up, *down) < 32 * 1024**2, f"up {up}, down {down} (panel, agent)"
+    assert (await alice.ask("DELETE", f"{at}/files", params={"path": "hundred", "forever": "true"}))[0] == 200
 
 
 async def check_stopped_ones_too(alice: Person, at: str) -> None:

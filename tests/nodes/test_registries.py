@@ -49,7 +49,7 @@ def test_a_password_goes_in_and_never_comes_out(api: Any, olga: Any, alice: Any)
 
 @pytest.mark.django_db
 def test_another_server_without_the_password_forgets_it(api: Any, olga: Any) -> None:
-    """C10: else whoever changes the address has the password sent to a machine of theirs."""
+    """D15: else whoever changes the address has the password sent to a machine of theirs."""
     made = api(olga).post("/api/registries", {"name": "ours", "server": "a.example.org", "username": "ci", "password": "s3cret"}).json()
     moved = api(olga).patch(f"/api/registries/{made['id']}", {"server": "evil.example.org"})
     assert (moved.status_code, moved.json()["has_password"]) == (200, False)

@@ -135,7 +135,7 @@ def told(percent: int, words: str) -> None:
 
 
 async def test_a_package_of_another_hash_or_place_is_not_even_unpacked(settings_of: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """J05: what the panel said, byte for byte, from the panel and from nowhere else."""
+    """S06: what the panel said, byte for byte, from the panel and from nowhere else."""
     good = fetching(monkeypatch, b"something else")
     for changed in (
         Upgrade(path=good.path, version="9.9.9", sha256="0" * 64),
