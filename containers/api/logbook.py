@@ -68,7 +68,7 @@ class SilentSerializer(OfSerializer):
     detail = serializers.CharField()
 
 
-class FoundLogsSerializer(StrictSerializer):
+class FoundLinesSerializer(StrictSerializer):
     """Answer of `GET /api/logs`: newest first."""
 
     lines = FoundLineSerializer(many=True)
@@ -138,7 +138,7 @@ class LogsEverywhere(APIView):
     @extend_schema(
         operation_id="logs_search",
         parameters=[LogSearchSerializer, *NARROWING],
-        responses={200: FoundLogsSerializer},
+        responses={200: FoundLinesSerializer},
     )
     def get(self, request: Request) -> Response:
         may_read(request.user)
