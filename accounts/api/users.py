@@ -206,7 +206,7 @@ class UserInviteAgain(APIView):
 
     permission_classes = [needs("users.manage")]
 
-    @extend_schema(tags=["users"], request=None, responses={200: UserSerializer})
+    @extend_schema(operation_id="users_invite_again", tags=["users"], request=None, responses={200: UserSerializer})
     def post(self, request: Request, user_id: UUID) -> Response:
         """Send the invitation again; the link of before is void. 409 where the account was taken into use."""
         by = person(request)
