@@ -143,7 +143,7 @@ class AuthSession(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="auth_sessions")
     kind = models.CharField(max_length=8, default="token", choices=[("browser", "Browser"), ("token", "Program")])
     session_key = models.CharField(max_length=40, blank=True, db_index=True)
-    """Of the cookie session, for a browser's. Never shown."""
+    """Name of the cookie session's row (`accounts.sessionstore`), for a browser's. Never shown."""
     confirmed_at = models.DateTimeField(null=True, blank=True)
     """When this session last showed the password or a second factor; acts on credentials ask for a recent one."""
     refresh_id = models.UUIDField(default=new_id)

@@ -23,10 +23,12 @@ from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
 from audit.denials import note_denied
 from audit.services import Target
+from containers.live.basics import Refusal
 from containers.live.bound import keep_to
 from containers.live.granted import Granted, load_granted
-from containers.live.handlers import HANDLERS, Refusal
+from containers.live.handlers import HANDLERS
 from containers.live.outbox import Outbox, TooSlow
+from containers.live.shells import View
 from containers.live.standing import free, seen, standing, still_seen_as
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
@@ -43,7 +45,7 @@ MAX_TASKS = 64
 BURST_MESSAGES = 200
 MESSAGES_PER_SECOND = 40.0
 MAX_ERRORS = 20
-LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_")
+LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_", "terminal_list", "cancel")
 """Beginnings of the message types that change nothing: their refusals are no rows of the journal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -75,6 +77,8 @@ class ClientSocket:
         """The only container that a ticket opened this socket for."""
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.topics: set[str] = set()
+        self.terminals: dict[str, View] = {}
+        self.named: dict[str, str] = {}
         self.granted = Granted()
         self._watched: dict[str, tuple[str, str]] = {}
         self._ends: datetime | None = None

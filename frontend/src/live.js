@@ -68,7 +68,7 @@ function everything() {
 }
 socket.on((message) => {
   if (message.type === "resync") everything(); // hints may have been lost: read the truth again
-  if (!["container", "node", "operation"].includes(message.type)) return;
+  if (!["container", "node", "operation", "machine", "reservation"].includes(message.type)) return;
   const keys = [`${message.type}:${message.id}`, `${message.type}s`];
   if (message.type === "operation" && message.target_id) keys.push(`target:${message.target_id}`);
   if (!document.querySelector(`[data-live~="${message.type}:${CSS.escape(String(message.id))}"]`)) keys.push(`${message.type}s:other`);

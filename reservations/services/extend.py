@@ -18,7 +18,7 @@ from reservations.models import Allocation, Reservation
 from reservations.secrets import endpoint_of
 from reservations.services.checks import take_in
 from reservations.services.lifecycle import account_of
-from reservations.services.limits import check_length, one_at_a_time
+from reservations.services.limits import check_length, claims, one_at_a_time
 from reservations.services.publish import announce, machines_changed, target
 from reservations.states import Hold, State
 
@@ -33,7 +33,7 @@ def extend(reservation: Reservation, *, minutes: int, actor: Actor) -> Reservati
         raise Invalid("From 1 minute.", errors=[FieldError("minutes", "From 1 to 527040.")])
     by = timedelta(minutes=minutes)
     try:
-        with transaction.atomic():
+        with claims(), transaction.atomic():
             one_at_a_time()
             reservation = Reservation.objects.select_related("owner").get(pk=reservation.pk)
             now = clock.now()

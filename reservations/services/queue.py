@@ -9,7 +9,7 @@ from lormas.common import clock
 from lormas.common.errors import Refused
 from reservations import guard, selectors
 from reservations.models import Reservation
-from reservations.services.limits import check_new, one_at_a_time
+from reservations.services.limits import check_new, claims, one_at_a_time
 from reservations.services.publish import target
 from reservations.services.reserve import take_machines, told
 from reservations.states import State
@@ -21,7 +21,7 @@ def serve_queue() -> int:
     if not Reservation.objects.filter(state=State.WAITING).exists():
         return 0
     try:
-        with transaction.atomic():
+        with claims(), transaction.atomic():
             return _serve()
     except IntegrityError as error:
         if not guard.is_clash(error):

@@ -20,7 +20,7 @@ from reservations import guard, planning, selectors
 from reservations.models import Allocation, Machine, Reservation
 from reservations.planning import Ask, Choice, MachineView
 from reservations.secrets import lock
-from reservations.services.limits import check_length, check_new, one_at_a_time
+from reservations.services.limits import check_length, check_new, claims, one_at_a_time
 from reservations.services.publish import announce, machines_changed, target
 from reservations.states import State
 from reservations.validation import check_labels, good_password, one_public_key
@@ -143,9 +143,11 @@ def reserve(*, user: Any, actor: Actor, wish: Wish) -> list[Reservation]:
         Invalid, Refused (limits, `never_enough`), Conflict `not_enough_machines` with how many are free, and when more will be.
     """
     wish = check_wish(user, wish)
+    if not wish.queue:  # most refusals need no turn at the table: they are as true a moment before it
+        _planned(user, wish, now=whole_second(clock.now()))
     for _ in range(TRIES):
         try:
-            with transaction.atomic():
+            with claims(), transaction.atomic():
                 return _book(user, actor, wish)
         except IntegrityError as error:
             if not guard.is_clash(error):
@@ -153,27 +155,48 @@ def reserve(*, user: Any, actor: Actor, wish: Wish) -> list[Reservation]:
     raise Conflict("Others took the machines in this very moment: try again.", code="not_enough_machines", extra={"free": 0, "wanted": wish.count})
 
 
-def _book(user: Any, actor: Actor, wish: Wish) -> list[Reservation]:
-    one_at_a_time()
-    now = whole_second(clock.now())
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What each window gets; `short` names the first that gets too little."""
+
+    ask: Ask
+    views: list[MachineView]
+    chosen: tuple[tuple[Window, Choice], ...]
+    short: tuple[Window, Choice] | None = None
+
+
+def _planned(user: Any, wish: Wish, *, now: datetime) -> _Plan:
+    """Reads only. Raises Refused (limits), Conflict `not_enough_machines` unless the wish may wait."""
     windows = windows_of(wish, now=now)
     check_new(user, windows, count=wish.count, reservations=len(windows), now=now)
     views, waiting = selectors.machine_views(), selectors.waiting_asks()
     ask = _ask(user, wish, now)
-    series = uuid.uuid4() if wish.every else None
-    made: list[Reservation] = []
+    chosen: list[tuple[Window, Choice]] = []
     for window in windows:
         choice = planning.choose(ask, views, window=window, waiting=waiting, now=now)
         if not choice.enough:
             if wish.queue:
-                return [_wait(user, actor, wish, ask, views)]
+                return _Plan(ask, views, (), (window, choice))
             raise not_enough(wish, window, choice, now=now)
+        chosen.append((window, choice))
+        views = _booked(views, choice, window)
+    return _Plan(ask, views, tuple(chosen))
+
+
+def _book(user: Any, actor: Actor, wish: Wish) -> list[Reservation]:
+    one_at_a_time()
+    now = whole_second(clock.now())
+    plan = _planned(user, wish, now=now)
+    if plan.short is not None:
+        return [_wait(user, actor, wish, plan.ask, plan.views)]
+    series = uuid.uuid4() if wish.every else None
+    made: list[Reservation] = []
+    for window, choice in plan.chosen:
         reservation = _row(user, wish, State.REQUESTED, now)
         reservation.series = series
         take_machines(reservation, choice.machines, window, now=now)
         record("reservations.create", actor=actor, target=target(reservation), after=told(reservation))
         made.append(reservation)
-        views = _booked(views, choice, window)
     return made
 
 

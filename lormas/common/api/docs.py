@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-ENTRIES = ("containers", "nodes", "clusters", "eggs", "operations", "users", "roles", "permissions", "audit")
+ENTRIES = ("containers", "nodes", "clusters", "eggs", "machines", "available", "reservations", "operations", "users", "roles", "permissions", "audit")
 
 
 @lru_cache(maxsize=1)
