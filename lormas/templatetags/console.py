@@ -21,7 +21,7 @@ from audit.diff import Change, changes
 from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
-from lormas.journal_words import ENTRY_WORDS
+from lormas.templatetags.entrywords import ENTRY_WORDS
 
 register = template.Library()
 

@@ -1,4 +1,4 @@
-"""What rows of the journal say, by their action: completes the sentence "<somebody> ... <something>"."""
+"""What people did, as the middle of a sentence: who ... what."""
 
 from __future__ import annotations
 
@@ -19,6 +19,23 @@ ENTRY_WORDS: dict[str, Any] = {
     "containers.purge": lazy("deleted for good"),
     "containers.restore": lazy("took out of the trash"),
     "containers.exec": lazy("ran a command in"),
+    "containers.terminal": lazy("looked at a terminal in"),
+    "containers.terminal_ended": lazy("ended a terminal in"),
+    "containers.process_signal": lazy("sent a signal to a process in"),
+    "containers.recording_deleted": lazy("deleted a recording of"),
+    "containers.files_created": lazy("created a file in"),
+    "containers.files_written": lazy("wrote a file of"),
+    "containers.files_uploaded": lazy("uploaded a file to"),
+    "containers.files_moved": lazy("moved files in"),
+    "containers.files_copied": lazy("copied files in"),
+    "containers.files_chmod": lazy("changed permissions in"),
+    "containers.files_deleted": lazy("deleted files of"),
+    "containers.files_restored": lazy("restored files of"),
+    "containers.files_trash_emptied": lazy("emptied the trash of"),
+    "containers.files_compressed": lazy("packed files of"),
+    "containers.files_decompressed": lazy("unpacked an archive in"),
+    "recordings.policy_set": lazy("decided on recording terminals"),
+    "recordings.policy_removed": lazy("withdrew a decision on recording terminals"),
     "containers.console": lazy("wrote to the console of"),
     "containers.logs_cleared": lazy("cleared the log of"),
     "nodes.create": lazy("registered node"),
