@@ -38,7 +38,7 @@ MOST_FILTERS = 100
 MOST_ALERTS = 20
 
 
-class SearchSerializer(StrictSerializer):
+class LogSearchSerializer(StrictSerializer):
     """Query of `GET /api/logs`."""
 
     search = serializers.CharField(max_length=256, required=False, default="", help_text="Plain text, or `regex:` and a pattern.")
@@ -68,7 +68,7 @@ class SilentSerializer(OfSerializer):
     detail = serializers.CharField()
 
 
-class FoundSerializer(StrictSerializer):
+class FoundLinesSerializer(StrictSerializer):
     """Answer of `GET /api/logs`: newest first."""
 
     lines = FoundLineSerializer(many=True)
@@ -136,8 +136,9 @@ class LogsEverywhere(APIView):
     """Search the logs of all containers that you may read: the hundred that changed last, narrowed by the filters of the list."""
 
     @extend_schema(
-        parameters=[SearchSerializer, *NARROWING],
-        responses={200: FoundSerializer},
+        operation_id="logs_search",
+        parameters=[LogSearchSerializer, *NARROWING],
+        responses={200: FoundLinesSerializer},
     )
     def get(self, request: Request) -> Response:
         may_read(request.user)
@@ -145,7 +146,7 @@ class LogsEverywhere(APIView):
         narrowing = {name: given.pop(name) for name in NARROW if name in given}
         if "name" in given:
             narrowing["search"] = given.pop("name")
-        asked = checked(SearchSerializer, given)
+        asked = checked(LogSearchSerializer, given)
         query = LogsQuery(
             streams=[asked["stream"]] if asked.get("stream") else [],
             tail=0 if asked.get("since") else PER_CONTAINER,
