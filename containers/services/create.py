@@ -19,7 +19,7 @@ from containers.services.locks import require_online, take
 from containers.services.manners import with_manners
 from containers.services.publish import announce, target
 from containers.services.wish import startup_of
-from containers.spec import Asked, build_spec
+from containers.spec import Asked, as_kept, build_spec
 from containers.states import Desired
 from eggs.definition import DefaultLimits, EggDefinition
 from eggs.models import Egg
@@ -98,7 +98,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken") from None
         allocate_ports(container, node, wishes)
         spec = render_spec(container)
-        container.spec = msgspec.to_builtins(spec)
+        container.spec = as_kept(spec)
         container.save(update_fields=["spec"])
         operation = _ask_node(container, node, spec, user=user, start=data.start)
         record(

@@ -19,6 +19,7 @@ from containers.services.create import registry_auth, render_spec
 from containers.services.locks import require_online, take
 from containers.services.manners import engine_part
 from containers.services.publish import announce, target
+from containers.spec import as_kept
 from containers.states import Desired, Status, allowed_actions
 from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
@@ -117,7 +118,7 @@ def overtake(container: Container, running: Operation) -> None:
 def current_spec(container: Container) -> ContainerSpec:
     """Rendered anew, so that edits count from the next start; kept on the row, with a mark if the node's container is of another spec."""
     spec = render_spec(container)
-    plain = msgspec.to_builtins(spec)
+    plain = as_kept(spec)
     if plain != container.spec:
         changed = container.spec_changed or engine_part(plain) != engine_part(container.spec)
         Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=changed)
