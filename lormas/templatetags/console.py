@@ -335,7 +335,6 @@ def revision_word(value: Any, field: str) -> str:
     if field.endswith("_bytes") and isinstance(value, int | float):
         return str(bytes_word(value)) if value else "0"
     if field == "ports" and isinstance(value, list):
-        words = [f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value]
-        return ", ".join(words) or "–"
+        return ", ".join(f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value) or "–"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 400 else text[:399] + "…"
