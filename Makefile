@@ -6,7 +6,7 @@ export VENV
 # ARGS go to the command behind a target: make test ARGS="-k nodes -x"
 ARGS ?=
 
-.PHONY: help run stop doctor test lint format audit bench assets screenshots clean env env-dev
+.PHONY: help run stop machines machines-down doctor test lint format audit bench assets screenshots clean env env-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,12 @@ run: ## set up what is missing and run panel, worker and a local agent (Ctrl-C s
 
 stop: ## stop what `make run` started from this folder
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap stop
+
+machines: env ## bring up ten small SSH machines and register them in the pool (after the first `make run`)
+	@exec $(VENV)/bin/python manage.py demo_machines up $(ARGS)
+
+machines-down: env ## take them away again
+	@exec $(VENV)/bin/python manage.py demo_machines down
 
 doctor: ## look at this machine, and say what to do about what is wrong
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap doctor $(ARGS)

@@ -26,7 +26,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     warden.ensure_started()
     keeper.ensure_started()
     if scope["type"] != "websocket":
-        await http(scope, bodies.receiving(scope, receive), send)
+        await http(scope, bodies.receiving(scope, receive), bodies.sending(scope, send))
         return
     path = scope["path"].rstrip("/")
     if path == "/api/ws/nodes":

@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "accounts.middleware.StandingMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "audit.middleware.DenialMiddleware",
+    "accounts.middleware.ImpersonationMiddleware",
     "lormas.common.pages.ProblemPages",
     "audit.idempotency.IdempotencyMiddleware",
 ]

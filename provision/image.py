@@ -21,10 +21,9 @@ mkdir -p /run/sshd /root/.ssh /etc/ssh
 [ -f /etc/ssh/host_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/host_key
 [ -z "${AUTHORIZED_KEY:-}" ] || printf '%s\\n' "$AUTHORIZED_KEY" >/root/.ssh/authorized_keys
 chmod 700 /root /root/.ssh
-exec /usr/sbin/sshd -D -e -f /etc/ssh/machine.conf
+exec /usr/sbin/sshd -D -e -f /etc/ssh/machine.conf -p "${SSH_PORT:-22}" -o "ListenAddress=${SSH_LISTEN:-0.0.0.0}"
 """
-SSHD: Final = """Port 22
-HostKey /etc/ssh/host_key
+SSHD: Final = """HostKey /etc/ssh/host_key
 UsePAM no
 UseDNS no
 PermitRootLogin yes

@@ -38,7 +38,7 @@ MOST_FILTERS = 100
 MOST_ALERTS = 20
 
 
-class SearchSerializer(StrictSerializer):
+class LogSearchSerializer(StrictSerializer):
     """Query of `GET /api/logs`."""
 
     search = serializers.CharField(max_length=256, required=False, default="", help_text="Plain text, or `regex:` and a pattern.")
@@ -137,7 +137,7 @@ class LogsEverywhere(APIView):
 
     @extend_schema(
         operation_id="logs_search",
-        parameters=[SearchSerializer, *NARROWING],
+        parameters=[LogSearchSerializer, *NARROWING],
         responses={200: FoundLinesSerializer},
     )
     def get(self, request: Request) -> Response:
@@ -146,7 +146,7 @@ class LogsEverywhere(APIView):
         narrowing = {name: given.pop(name) for name in NARROW if name in given}
         if "name" in given:
             narrowing["search"] = given.pop("name")
-        asked = checked(SearchSerializer, given)
+        asked = checked(LogSearchSerializer, given)
         query = LogsQuery(
             streams=[asked["stream"]] if asked.get("stream") else [],
             tail=0 if asked.get("since") else PER_CONTAINER,

@@ -1,11 +1,13 @@
-"""Large bodies of requests, read from where daphne has put them, a piece at a time.
+"""Large bodies of requests and answers, a piece at a time, whoever is slow (SECURITY J03, F11).
 
-Daphne keeps a large body in a temporary file, but hands all of it to the application's queue at once: an upload of 100 MB costs 100 MB (SECURITY
-J03). Here the application gets the file instead, and reads on when it has taken the last piece.
+Daphne keeps a large body of a request in a temporary file, but hands all of it to the application's queue at once: an upload of 100 MB costs
+100 MB. Here the application gets the file instead, and reads on when it has taken the last piece. And daphne takes all that an application answers,
+however slowly the client reads: a client that stops in a download of 100 MB costs 100 MB. Here a streamed answer waits for the connection.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import IO, Any, Final
@@ -14,10 +16,14 @@ from daphne.server import Server
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Any], Awaitable[None]]
 
 SMALL_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = 64 * 1024
 KEY: Final = "lormas.body"
+REQUEST: Final = "lormas.request"
+STALLED_SECONDS: Final = 120.0
+"""A client that takes nothing for so long is hung up on."""
 
 
 class Emptied:
@@ -49,6 +55,8 @@ class LazyServer:
             if size > SMALL_BYTES:
                 scope[KEY] = content
                 protocol.content = Emptied(content)
+        if scope["type"] == "http":
+            scope[REQUEST] = protocol
         return _original(server, protocol, scope)
 
 
@@ -81,3 +89,52 @@ def receiving(scope: Message, receive: Receive) -> Receive:
         return {"type": "http.request", "body": data, "more_body": not is_over}
 
     return read
+
+
+class Gate:
+    """Twisted's word for one who can be told to wait: open while the connection takes more."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pauseProducing(self) -> None:
+        self._open.clear()
+
+    def resumeProducing(self) -> None:
+        self._open.set()
+
+    def stopProducing(self) -> None:
+        self._open.set()
+
+    async def wait(self) -> None:
+        """Raises TimeoutError."""
+        async with asyncio.timeout(STALLED_SECONDS):
+            await self._open.wait()
+
+
+def sending(scope: Message, send: Send) -> Send:
+    """`send` of this request; between the pieces of a streamed answer it waits until the client has taken what was sent."""
+    request: Any = scope.pop(REQUEST, None)
+    if request is None:
+        return send
+    gate: Gate | None = None
+
+    async def paced(message: Any) -> None:
+        nonlocal gate
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        if message.get("more_body"):
+            if gate is None and request.channel is not None and request.producer is None:
+                gate = Gate()
+                request.registerProducer(gate, True)
+            await send(message)
+            if gate is not None:
+                await gate.wait()
+            return
+        if gate is not None and request.producer is gate:
+            request.unregisterProducer()
+        await send(message)
+
+    return paced

@@ -427,7 +427,7 @@ async def check_a_stalled_browser_costs_little_and_harms_nobody(alice: Person, a
 
 
 async def check_a_hundred_megabytes_cost_no_memory(alice: Person, at: str) -> None:
-    """Up in one request and down again; panel and agent grow by at most 32 MB (J03)."""
+    """Up in one request and down again, beside one who stalls; panel and agent grow by at most 32 MB (J03, F11)."""
     size, piece = 100 * 1024**2, os.urandom(1024**2)
     panel, agent = alice.stack.panel.process, alice.stack.agent.process
     before = memory(panel), memory(agent)
@@ -440,11 +440,16 @@ async def check_a_hundred_megabytes_cost_no_memory(alice: Person, at: str) -> No
     assert (status, written["entry"]["size"]) == (201, size), written
     up = peak(panel) - before[0], peak(agent) - before[1]
     before = memory(panel), memory(agent)
+    reader, writer = await asyncio.open_connection("127.0.0.1", alice.stack.panel.port)  # one begins to take it, and stops
+    head = f"GET {at}/files/download?path=hundred HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {alice.token}\r\n\r\n"
+    writer.write(head.encode())
+    assert b" 200 " in await reader.readline()
     async with alice.session.get(f"{alice.stack.panel.url}{at}/files/download", params={"path": "hundred"}) as answer:
         got = 0
         async for data in answer.content.iter_chunked(1024**2):
             got += len(data)
     assert got == size
+    writer.close()
     down = peak(panel) - before[0], peak(agent) - before[1]
     assert max(*up, *down) < 32 * 1024**2, f"up {up}, down {down} (panel, agent)"
     assert (await alice.ask("DELETE", f"{at}/files", params={"path": "hundred", "forever": "true"}))[0] == 200

@@ -20,7 +20,7 @@ from nodes.models import Command, Node
 from tests.agent.tiny import TinyLogs, TinyRuntime
 from tests.nodes.rig import Panel
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(240)]
 ROUNDS = 20
 
 

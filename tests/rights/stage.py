@@ -118,7 +118,7 @@ class Stage:
             if name == "grant_id":
                 return self.grants[kind[first]]
             if name == "key_id":
-                return str(self.ids["onboarding_key_id" if "onboarding" in template else "api_key_id"])
+                return str(self.ids["onboarding_key_id" if "onboarding" in template or "/nodes/keys" in template else "api_key_id"])
             if name == "name":
                 return str(self.ids["job"]) if "jobs" in template else "lormas.whl"
             if name in ("passkey_id", "connection_id"):
