@@ -8,7 +8,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OWED = {
-    "A08": "install scripts come with the node's part of eggs",
     "C04": "machines and their accounts come with reservations",
     "C13": "schedules come with their room",
     "D17": "the catalog comes with its room",
