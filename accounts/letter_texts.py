@@ -85,6 +85,19 @@ def _address_taken(user: User, values: dict[str, Any], address: str) -> Text:
     )  # fmt: skip
 
 
+def _invite(user: User, values: dict[str, Any], address: str) -> Text:
+    if not user.is_invited or not user.is_active:
+        raise Stale("taken into use already")
+    return Text(
+        subject=_("You are invited to Lormas"),
+        lines=(_("%(by)s made an account for you at %(panel)s. Choose a password, and it is yours.")
+               % {"by": values.get("by") or _("An administrator"), "panel": settings.PUBLIC_URL},),
+        button=_("Choose a password"),
+        url=proofs.link("/invite", proofs.for_invitation(user)),
+        after=_("The link is good for a week, and once. If you don't know who that is, do nothing."),
+    )  # fmt: skip
+
+
 def _notice(subject: str, line: str) -> Callable[[User, dict[str, Any], str], Text]:
     def text(user: User, values: dict[str, Any], address: str) -> Text:
         where = _("From the address %(address)s, at %(time)s.") % {"address": values.get("from") or _("unknown"), "time": values.get("time", "")}
@@ -106,6 +119,7 @@ TEXTS: dict[str, Callable[[User, dict[str, Any], str], Text]] = {
     "reset": _reset,
     "email_change": _change,
     "email_taken": _address_taken,
+    "invite": _invite,
     "password_changed": _notice("Your password was changed", "The password of the account %(username)s was changed."),
     "email_changed": _notice("Your address was changed", "The account %(username)s has another e-mail address now: %(what)s."),
     "factor_changed": _notice("Your second factor was changed", "The account %(username)s: %(what)s."),

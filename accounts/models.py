@@ -80,6 +80,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     api_key: ApiKey | None = None
     """Set on the instance where this request or socket was signed by a key: rights are then cut to its scopes."""
 
+    impersonator: User | None = None
+    """Set on the instance where somebody else sees the console as this person (`accounts.impersonation`)."""
+
     objects: ClassVar[UserManager] = UserManager()
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -93,6 +96,11 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def is_invited(self) -> bool:
+        """Was invited, and has not taken the account into use: no password was ever chosen."""
+        return not self.has_usable_password() and not self.verified_email
 
     @property
     def email_is_verified(self) -> bool:
@@ -117,6 +125,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def as_actor(self, address: str | None = None) -> Actor:
         """This person as the journal sees them."""
+        if self.impersonator is not None:  # the journal names who it really is
+            return Actor("user", id=str(self.impersonator.pk), label=f"{self.impersonator.label} as {self.label}", address=address)
         label = f"{self.label} (key {self.api_key.name})" if self.api_key is not None else self.label
         return Actor("user", id=str(self.pk), label=label, address=address)
 
@@ -133,7 +143,7 @@ class AuthSession(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="auth_sessions")
     kind = models.CharField(max_length=8, default="token", choices=[("browser", "Browser"), ("token", "Program")])
     session_key = models.CharField(max_length=40, blank=True, db_index=True)
-    """Of the cookie session, for a browser's. Never shown."""
+    """Name of the cookie session's row (`accounts.sessionstore`), for a browser's. Never shown."""
     confirmed_at = models.DateTimeField(null=True, blank=True)
     """When this session last showed the password or a second factor; acts on credentials ask for a recent one."""
     refresh_id = models.UUIDField(default=new_id)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, ProtectedError, Q
 
@@ -30,6 +31,11 @@ def administrators() -> Q:
     return Q(is_active=True) & (Q(is_superuser=True) | Q(role_id=role) if role else Q(is_superuser=True))
 
 
+def invited() -> Q:
+    """Accounts that were not taken into use (`User.is_invited`)."""
+    return Q(verified_email="", **{"password__startswith": UNUSABLE_PASSWORD_PREFIX})
+
+
 def check_assignable(by: User, capabilities: frozenset[str], *, what: str) -> None:
     """Nobody gives what they lack (D08). Raises Forbidden (code capability_not_held)."""
     lacking = sorted(capabilities - capabilities_of(by))
@@ -37,7 +43,7 @@ def check_assignable(by: User, capabilities: frozenset[str], *, what: str) -> No
         raise Forbidden(f"{what} holds what you lack: {', '.join(lacking)}.", code="capability_not_held", extra={"capabilities": lacking})
 
 
-def _check_reach(by: User, target: User) -> None:
+def check_reach(by: User, target: User) -> None:
     """Lower can't touch higher (D08); deactivated accounts keep their height, for they can be activated."""
     if target.pk == by.pk:
         raise Forbidden("You can't do this to your own account: ask another administrator.", code="own_account")
@@ -47,7 +53,7 @@ def _check_reach(by: User, target: User) -> None:
         raise Forbidden(f"{target.label} has rights that you lack.", code="higher_rights")
 
 
-def _enter(by: User, capability: str) -> tuple[User, set[UUID]]:
+def enter(by: User, capability: str) -> tuple[User, set[UUID]]:
     """Inside the transaction: all administrators, locked in one order, and the acting person as of now.
 
     So of two that depose each other at the same time, the second finds itself deposed.
@@ -86,7 +92,7 @@ def role_named(name: str) -> Role:
     return found
 
 
-def _check_free(*, email: str | None, username: str | None, but: UUID | None = None) -> None:
+def check_free(*, email: str | None, username: str | None, but: UUID | None = None) -> None:
     """Raises Invalid; administrators may see all accounts, so it says what is taken."""
     others = User.objects.exclude(pk=but) if but else User.objects.all()
     for field, value in (("email", email), ("username", username)):
@@ -94,7 +100,7 @@ def _check_free(*, email: str | None, username: str | None, but: UUID | None = N
             raise Invalid(f"{value} is taken.", code="unavailable", errors=[FieldError(field, "It is taken.", "unavailable")])
 
 
-def _taken() -> Invalid:
+def taken() -> Invalid:
     return Invalid("The e-mail address or the username is taken.", code="unavailable", errors=[FieldError("", "It is taken.", "unavailable")])
 
 
@@ -119,13 +125,13 @@ def create_person(
         checked_password(password, user=User(email=email, username=username or email, name=name))
     try:
         with transaction.atomic():
-            _check_free(email=email, username=username)
+            check_free(email=email, username=username)
             user = User.objects.create_user(
                 email, password or generated, username=username or free_username(email), name=name.strip(), role=given, must_change_password=True
             )
             record("accounts.user_create", actor=actor, target=target_of(user), after={"email": email, "username": user.username, "role": given.slug})
     except IntegrityError:
-        raise _taken() from None
+        raise taken() from None
     return user, generated
 
 
@@ -141,12 +147,12 @@ def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Ac
     role, active = changes.pop("role", None), changes.pop("is_active", None)
     try:
         with transaction.atomic():
-            fresh, held = _enter(by, "users.manage")
+            fresh, held = enter(by, "users.manage")
             user = _locked([user_id]).get(user_id)
             if user is None:
                 raise NotFound("There is no such account.")
             if user.pk != fresh.pk or fresh.api_key is not None:
-                _check_reach(fresh, user)
+                check_reach(fresh, user)
             if changes:
                 _rename(user, changes, actor=actor)
             if role is not None:
@@ -154,7 +160,7 @@ def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Ac
             if active is not None:
                 _set_active(fresh, user, active, held=held, actor=actor)
     except IntegrityError:
-        raise _taken() from None
+        raise taken() from None
     return user
 
 
@@ -165,7 +171,7 @@ def _rename(user: User, changes: dict[str, Any], *, actor: Actor) -> None:
     if not changes:
         return
     before = {name: getattr(user, name) for name in changes}
-    _check_free(email=changes.get("email"), username=changes.get("username"), but=user.pk)
+    check_free(email=changes.get("email"), username=changes.get("username"), but=user.pk)
     for name, value in changes.items():
         setattr(user, name, value)
     user.save(update_fields=[*changes, "updated_at"])
@@ -176,7 +182,7 @@ def _assign(by: User, user: User, role: Role, *, held: set[UUID], actor: Actor) 
     require(by, "roles.manage")
     if user.role_id == role.pk:
         return
-    _check_reach(by, user)  # says no to one's own role, too
+    check_reach(by, user)  # says no to one's own role, too
     check_assignable(by, frozenset(role.capabilities), what=f"The role {role.name}")
     if role.slug != ADMINISTRATOR and not user.is_superuser:
         _check_one_stays(held, user)
@@ -190,7 +196,7 @@ def _assign(by: User, user: User, role: Role, *, held: set[UUID], actor: Actor) 
 def _set_active(by: User, user: User, active: bool, *, held: set[UUID], actor: Actor) -> None:
     if user.is_active == active:
         return
-    _check_reach(by, user)
+    check_reach(by, user)
     ended = 0
     if not active:
         _check_one_stays(held, user)
@@ -204,7 +210,7 @@ def _set_active(by: User, user: User, active: bool, *, held: set[UUID], actor: A
 
 
 def _delete(by: User, user: User, *, held: set[UUID], actor: Actor) -> None:
-    _check_reach(by, user)
+    check_reach(by, user)
     _check_one_stays(held, user)
     target, before = target_of(user), {"email": user.email, "username": user.username, "role": user.role.slug if user.role else None}
     channel = f"user:{user.pk}"
@@ -225,7 +231,7 @@ def delete_person(by: User, user_id: UUID, *, actor: Actor) -> None:
     """Delete an account that owns nothing. Raises NotFound, Forbidden, Conflict (codes owns_objects, last_administrator)."""
     try:
         with transaction.atomic():
-            fresh, held = _enter(by, "users.manage")
+            fresh, held = enter(by, "users.manage")
             user = _locked([user_id]).get(user_id)
             if user is None:
                 raise NotFound("There is no such account.")
@@ -245,7 +251,7 @@ def bulk(by: User, *, ids: Sequence[UUID], action: BulkAction, role: str | None 
     given = role_named(role) if role is not None else None
     try:
         with transaction.atomic():
-            fresh, held = _enter(by, "users.manage")
+            fresh, held = enter(by, "users.manage")
             found = _locked(ids)
             acts: dict[str, Callable[[User], None]] = {
                 "activate": lambda user: _set_active(fresh, user, True, held=held, actor=actor),
@@ -286,6 +292,7 @@ def stats() -> dict[str, Any]:
         total=Count("pk"),
         active=Count("pk", filter=Q(is_active=True)),
         administrators=Count("pk", filter=administrators()),
+        invited=Count("pk", filter=invited()),
         must_change_password=Count("pk", filter=Q(must_change_password=True)),
     )
     now = clock.now()

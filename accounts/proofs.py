@@ -20,7 +20,8 @@ from lormas.common.errors import Invalid
 VERIFY_SECONDS: Final = 3 * 86_400
 CHANGE_SECONDS: Final = 86_400
 MAX_CHARS: Final = 1024
-_VERIFY, _CHANGE = "accounts.proofs.verify", "accounts.proofs.change"
+INVITE_SECONDS: Final = 7 * 86_400
+_VERIFY, _CHANGE, _INVITE = "accounts.proofs.verify", "accounts.proofs.change", "accounts.proofs.invite"
 
 
 def link(path: str, token: str) -> str:
@@ -93,6 +94,20 @@ def read_change(token: str) -> Change:
     if claims.get("o") != user.email or not isinstance(wanted, str) or not constant_time_compare(str(claims.get("p")), password_mark(user)):
         raise refused()
     return Change(user, wanted)
+
+
+def for_invitation(user: User) -> str:
+    """Lets the one who reads this mailbox take the account into use; void once a password was chosen, or another invitation was sent."""
+    return signing.dumps({"u": str(user.pk), "e": user.email, "p": password_mark(user)}, salt=_INVITE)
+
+
+def read_invitation(token: str) -> User:
+    """Whose account waits. Raises Invalid (code link_invalid)."""
+    claims = _load(token, salt=_INVITE, seconds=INVITE_SECONDS)
+    user = _user(claims.get("u"))
+    if not user.is_invited or claims.get("e") != user.email or not constant_time_compare(str(claims.get("p")), password_mark(user)):
+        raise refused()
+    return user
 
 
 def for_reset(user: User) -> str:

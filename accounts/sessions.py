@@ -14,6 +14,7 @@ from django.http import HttpRequest
 
 from accounts import second_factor
 from accounts.models import AuthSession, User
+from accounts.sessionstore import kept_as
 from audit.services import record
 from lormas.common import clock, live
 from lormas.common.addresses import client_address
@@ -44,7 +45,7 @@ def _row(request: HttpRequest, user: User, *, address: str | None) -> AuthSessio
     session = AuthSession.objects.create(
         user=user,
         kind=AuthSession.BROWSER,
-        session_key=request.session.session_key or "",
+        session_key=kept_as(request.session.session_key or ""),
         address=address,
         user_agent=request.headers.get("User-Agent", "")[:255],
         last_seen_at=now,
@@ -99,7 +100,7 @@ def after_password_change(request: HttpRequest, user: User) -> None:
     session = of(request)
     update_session_auth_hash(request, user)
     if session is not None:
-        AuthSession.objects.filter(pk=session.pk).update(session_key=request.session.session_key or "", confirmed_at=clock.now())
+        AuthSession.objects.filter(pk=session.pk).update(session_key=kept_as(request.session.session_key or ""), confirmed_at=clock.now())
 
 
 def is_recent(session: AuthSession | None) -> bool:

@@ -113,7 +113,7 @@ def profile_page(request: HttpRequest) -> HttpResponse:
 def email_page(request: HttpRequest) -> HttpResponse:
     """`/settings/email`: ask for another address."""
     user: User = person(request)
-    form = AddressForm(request.POST or None)
+    form = AddressForm(request.POST or None, initial={} if user.email_is_verified else {"email": user.email})
     status = 200
     if request.method == "POST" and form.is_valid():
         try:

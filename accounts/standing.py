@@ -68,6 +68,7 @@ def hold_of(user: Any) -> Hold | None:
     """What holds this person back now; None: nothing. Asks the database only where the policy asks for a second factor."""
     if not isinstance(user, User):
         return None
+    user = user.impersonator or user  # who really sits there
     if user.must_change_password:
         return PASSWORD
     if needs_second_factor(user) and not second_factor.has(user):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from agent import crash
 from agent.console import ConsoleWatch
 from agent.installer import Installer
@@ -15,6 +17,7 @@ from agent.protocol.messages import ContainerReport, ContainerSpec
 from agent.protocol.parts import ConfigEdit
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.services import Logs
+from agent.startscripts import StartScripts
 
 Progress = Callable[[int, str], None]
 Settle = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -41,11 +44,20 @@ class Acts:
     `begin` is awaited once, with what was there, before the engine is touched: the journal then knows that a retry must look first.
     """
 
-    def __init__(self, runtime: Runtime, logs: Logs, *, installer: Installer | None = None, console: ConsoleWatch | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        logs: Logs,
+        *,
+        installer: Installer | None = None,
+        console: ConsoleWatch | None = None,
+        scripts: StartScripts | None = None,
+    ) -> None:
         self.runtime = self._runtime = runtime
         self._logs = logs
         self._installer = installer
         self._console = console
+        self._scripts = scripts
         self._preparation = Preparation(runtime, logs)
 
     async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:
@@ -75,6 +87,9 @@ class Acts:
                 await hold(self._runtime.pause(container_id))
             case "container.unpause":
                 await hold(self._runtime.unpause(container_id))
+            case "container.update":
+                await hold(self._runtime.update(payload.spec))
+                return {"limits": msgspec.to_builtins(payload.spec.limits)}
             case "container.remove":
                 await self._remove(container_id, payload, hold=hold)
             case kind:
@@ -136,6 +151,8 @@ class Acts:
                 await self._console.begin(spec)
         await self._logs.attach(container_id)
         started: ContainerReport = await hold(self._runtime.start(container_id))
+        if self._scripts is not None:
+            self._scripts.begin(container_id, spec.startup_script if spec is not None else "")
         return started
 
     async def _start(self, entry: Entry, there: ContainerReport | None, payload: kinds.StartPayload, *, hold: Settle) -> None:
@@ -203,5 +220,7 @@ class Acts:
         await hold(self._runtime.remove(container_id, keep_data=payload.keep_data))
         crash.point("after_engine")
         await self._logs.detach(container_id)
+        if self._scripts is not None:
+            self._scripts.end(container_id)
         if not payload.keep_logs:
             await self._logs.delete(container_id)

@@ -31,6 +31,7 @@ from agent.rpc import LogStore, Questions
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.session import Link, Session
+from agent.startscripts import StartScripts
 from agent.stock import stock_answers
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
@@ -62,7 +63,8 @@ class Agent:
         self._reconciler = Reconciler(runtime=runtime, outbox=self._outbox, logs=logs, engine=self._engine, emit=self.emit)
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console)
+        self._scripts = StartScripts(runtime, logs)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts)
         self.restart_wanted = False
         self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
         self._dispatcher = Dispatcher(
@@ -105,6 +107,7 @@ class Agent:
             await Link(self).run()
         finally:
             await self._dispatcher.close()
+            await self._scripts.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()

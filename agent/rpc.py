@@ -36,6 +36,8 @@ class LogStore(Protocol):
 
     async def clear(self, container_id: str) -> Any: ...
 
+    async def tidy(self, *, rotate: bool, older_than_seconds: float, forget: list[str]) -> dict[str, int]: ...
+
 
 class Questions:
     """Answers `Rpc` frames."""
@@ -92,6 +94,8 @@ class Questions:
                 return await self._append(container_id, payload)
             case "logs.clear":
                 return {"last_seq": await self._logs.clear(container_id)}
+            case "logs.tidy":
+                return {**await self._logs.tidy(rotate=payload.rotate, older_than_seconds=payload.older_than_seconds, forget=payload.forget)}
             case "container.stdin":
                 return await self._stdin(container_id, payload)
             case "container.inspect":
@@ -106,6 +110,9 @@ class Questions:
                 return {"stats": msgspec.to_builtins(samples[0])}
             case "exec.run":
                 return await self._exec(container_id, payload)
+            case "container.drift":
+                found = await self._runtime.drift(payload.spec)
+                return {"differences": [[one.field, one.wanted, one.running] for one in found]}
             case "node.sync":
                 self._reconciler.want_listing()
                 return {}

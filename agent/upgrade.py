@@ -35,6 +35,8 @@ from agent.runtimes.base import RuntimeFailure
 log = logging.getLogger(__name__)
 
 FILE = "upgrade.json"
+HOME = "LORMAS_AGENT_HOME"
+"""Where the installation itself lies, told from version to version: one that was put in a folder does not know it."""
 MOST_BYTES = 64 * 1024 * 1024
 MOST_FILES = 5000
 FETCH_SECONDS = 120.0
@@ -100,12 +102,16 @@ def folder_in_use(data_dir: Path) -> str:
 
 
 def environment(folder: str) -> dict[str, str]:
-    """Ours, with this version first."""
+    """Ours, with this version first; after it the installation itself, wherever that was started from."""
     found = dict(os.environ)
     for name in ("LORMAS_NODE_TOKEN", "LORMAS_NODE_TOKEN_FILE", "LORMAS_AGENT_TRIAL"):
         found.pop(name, None)  # the token is in the data folder; one from the environment may have been rotated since
-    versions = [part for part in found.get("PYTHONPATH", "").split(os.pathsep) if part and "/versions/" not in part]
-    found["PYTHONPATH"] = os.pathsep.join([folder, *versions] if folder else versions)
+    here = str(Path(__file__).resolve().parents[1])
+    if "/versions/" not in here:
+        found[HOME] = here
+    before = [part for part in found.get("PYTHONPATH", "").split(os.pathsep) if part and "/versions/" not in part]
+    parts = [folder, found.get(HOME, ""), *before]
+    found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(part for part in parts if part))
     if not found["PYTHONPATH"]:
         del found["PYTHONPATH"]
     return found

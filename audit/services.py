@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import structlog
+from django.db import transaction
 
 from audit import chain
 from audit.masking import masked, masked_text
 from audit.models import Entry
 from lormas.common import clock
+from lormas.common.wires import resolve, wired
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ def record(
     if outcome == "refused" and (told := _REFUSALS.get()) is not None:
         told.append(action)
     chain.seal_after_commit()
+    sink = wired("SINKS").get(action)
+    if sink is not None:
+        transaction.on_commit(partial(resolve(sink), entry), robust=True)  # who listens can't undo what happened
     return entry
 
 

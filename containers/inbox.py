@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from containers import stats
-from containers.services import observe
+from containers.services import limits, observe
 from nodes.states import NodeStatus
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ def on_stats(node_id: UUID, fact: StatsReport) -> None:
 
 def on_settled(command: Command) -> None:
     """A container command ended."""
+    observe.on_settled(command)
+
+
+def on_updated(command: Command) -> None:
+    """Limits were changed in place, or were not."""
+    limits.on_updated(command)
     observe.on_settled(command)
 
 

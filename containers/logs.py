@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from containers.models import Container
 from containers.services import power
 from containers.services.publish import target
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, Refused
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Refused
 
 DOWNLOAD_PAGE = 1000
 
@@ -32,17 +33,30 @@ def ask(container: Container, kind: str, payload: msgspec.Struct | None = None, 
             node.pk, kind, container_id=str(container.pk), payload=msgspec.to_builtins(payload) if payload else {}, timeout_seconds=timeout_seconds
         )
     except live.NodeOffline:
-        since = node.last_heartbeat or node.status_since
-        raise NodeUnavailable(
-            f"Node {node.name} is not connected; last heard of {since:%Y-%m-%d %H:%M:%S} UTC.",
-            extra={"node": str(node.pk), "since": clock.rfc3339(since)},
-        ) from None
+        raise unavailable(container) from None
     except live.NodeTimeout:
-        raise NodeSilent(f"Node {node.name} did not answer within {timeout_seconds:g} s.") from None
+        raise silent(container, timeout_seconds) from None
     except live.NodeRefused as error:
+        if error.code in ("no_such_process", "no_such_terminal", "no_such_recording"):
+            raise NotFound(error.detail, code=error.code) from None
         if error.code in ("not_running", "no_such_container"):
             raise Conflict(error.detail, code=error.code, extra={"state": container.status}) from None
         raise Refused(error.detail, code=error.code) from None
+
+
+def unavailable(container: Container) -> NodeUnavailable:
+    """Says which node, and since when."""
+    node = container.node
+    assert node is not None
+    since = node.last_heartbeat or node.status_since
+    return NodeUnavailable(
+        f"Node {node.name} is not connected; last heard of {since:%Y-%m-%d %H:%M:%S} UTC.",
+        extra={"node": str(node.pk), "since": clock.rfc3339(since)},
+    )
+
+
+def silent(container: Container, seconds: float) -> NodeSilent:
+    return NodeSilent(f"Node {container.node.name if container.node else ''} did not answer within {seconds:g} s.")
 
 
 def read(container: Container, query: LogsQuery) -> dict[str, Any]:
@@ -67,6 +81,15 @@ def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
     ask(container, "container.stdin", StdinWrite(text=text))
     power.typed(container, text)
     record("containers.console", actor=actor, target=target(container), message=text[:500])
+
+
+def gzipped(pages: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, compressed as they pass."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with the header of gzip
+    for page in pages:
+        if packed := packer.compress(page):
+            yield packed
+    yield packer.flush()
 
 
 def download(container: Container, *, streams: list[str]) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from containers.newform import Filled, errors_by_field, filled_from, payload
 from eggs.access import get_egg, visible_eggs
 from eggs.controls import Control, controls_of
 from eggs.definition import EggDefinition
+from eggs.rendering import needs_image
 from eggs.selectors import for_list
 from lormas.common.api.exceptions import flatten
 from lormas.common.errors import NotFound, Problem
@@ -179,6 +180,8 @@ def placement(request: HttpRequest) -> HttpResponse:
     except ValueError:
         node_id = None
     ports = _host_ports(body.get("ports", []))
+    egg = _egg(request, str(body.get("egg") or ""))
+    definition = definition_of(egg) if egg is not None else None
     demand = Demand(
         cpus=numbers.get("cpus", settings.CONTAINER_CPU_LIMIT),
         memory_bytes=int(numbers.get("memory_bytes", settings.CONTAINER_MEMORY_LIMIT)),
@@ -186,7 +189,7 @@ def placement(request: HttpRequest) -> HttpResponse:
         ports=ports,
         port_count=max(len(body.get("ports", [])) - len(ports), 1 if body.get("egg") else 0),
         node_id=node_id,
-        needs_images=not body.get("egg"),
+        needs_images=needs_image(definition) if definition is not None else True,
     )
     ranking = rank(demand, placement_views(ports_taken=_taken([port for _, port in ports])))
     named = has(user, "nodes.view")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from agent.protocol.messages import ContainerSpec, Limits, Mount, PortBinding, StopSpec
-from agent.protocol.parts import ConfigEdit, Readiness
+from agent.protocol.parts import ConfigEdit, HealthCheck, Readiness
+
+
+def as_kept(spec: ContainerSpec) -> dict[str, Any]:
+    """As a row keeps it: what JSON gives back, so that a spec and one that was kept can be compared."""
+    kept: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(spec))
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Startup:
     config_files: tuple[ConfigEdit, ...] = ()
     readiness: Readiness | None = None
     features: tuple[str, ...] = ()
+    health: HealthCheck | None = None
     confined: bool = False
 
 
@@ -103,6 +112,7 @@ def build_spec(
         shell_when=startup.shell_when,
         config_files=list(startup.config_files),
         readiness=startup.readiness,
+        health=startup.health,
         features=list(startup.features),
         confined=startup.confined,
     )

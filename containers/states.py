@@ -26,6 +26,7 @@ class Status(TextChoices):
     STOPPED = "stopped", "Stopped"
     RESTARTING = "restarting", "Restarting"
     CRASHED = "crashed", "Crashed"
+    CRASH_LOOP = "crash_loop", "Crash loop"  # crashed often in a row: tried again rarely
     FAILED = "failed", "Failed"  # could not be created
     MISSING = "missing", "Missing"  # the engine has lost it: somebody removed it by hand
     UNKNOWN = "unknown", "Unknown"  # the node does not tell
@@ -58,6 +59,7 @@ ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
     Status.STOPPED: frozenset({"start", "restart", "reinstall", "delete"}),
     Status.RESTARTING: frozenset({"kill", "delete"}),
     Status.CRASHED: frozenset({"start", "restart", "reinstall", "delete"}),
+    Status.CRASH_LOOP: frozenset({"start", "restart", "reinstall", "delete"}),
     Status.FAILED: frozenset({"start", "reinstall", "delete"}),
     Status.MISSING: frozenset({"start", "reinstall", "delete"}),
     Status.UNKNOWN: frozenset({"delete"}),
@@ -79,7 +81,7 @@ class InstallState(TextChoices):
 def allowed_actions(status: str, *, desired: str, installs: bool = True) -> frozenset[str]:
     """`ALLOWED_ACTIONS`, and `stop` for what has ended but waits to be started again by its restart policy; without `reinstall` where there is
     no install script."""
-    waits = status in (Status.STOPPED, Status.CRASHED) and desired == Desired.RUNNING
+    waits = status in (Status.STOPPED, Status.CRASHED, Status.CRASH_LOOP) and desired == Desired.RUNNING
     found = ALLOWED_ACTIONS.get(status, frozenset()) | (frozenset({"stop"}) if waits else frozenset())
     return found if installs else found - {"reinstall"}
 

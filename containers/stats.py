@@ -14,6 +14,7 @@ from lormas.common import clock
 
 RANGES: dict[str, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 
+STEP_MINUTES = {"24h": 1, "7d": 10}
 _GREATEST = {"sqlite": "MAX", "postgresql": "GREATEST"}
 
 
@@ -88,10 +89,10 @@ def _roll_up(samples: list[StatsSample]) -> None:
     """Add to the minute's row, or make it: one statement, right under any number of writers."""
     greatest = _GREATEST[connection.vendor]
     table = StatsMinute._meta.db_table
-    counters = ("network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes")
+    counters = ("network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes", "disk_bytes")
     sql = (
         f"INSERT INTO {table} (subject_id, minute, count, cpu_sum, cpu_max, memory_sum, memory_max, {', '.join(counters)})"  # noqa: S608 - names from the model
-        " VALUES (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (subject_id, minute) DO UPDATE SET"
+        " VALUES (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (subject_id, minute) DO UPDATE SET"
         f" count = {table}.count + 1, cpu_sum = {table}.cpu_sum + excluded.cpu_sum, cpu_max = {greatest}({table}.cpu_max, excluded.cpu_max),"
         f" memory_sum = {table}.memory_sum + excluded.memory_sum, memory_max = {greatest}({table}.memory_max, excluded.memory_max), "
         + ", ".join(f"{c} = excluded.{c}" for c in counters)
@@ -117,25 +118,33 @@ def _roll_up(samples: list[StatsSample]) -> None:
 
 
 def history(subject_id: UUID, span: str) -> list[dict[str, Any]]:
-    """Points of the last `1h` (raw, 5 s), `24h` or `7d` (minutes; for 7 d every tenth), oldest first."""
+    """Points of the last `1h` (raw, 5 s), `24h` (minutes) or `7d` (ten minutes, none left out), oldest first."""
     since = datetime.now(UTC) - RANGES[span]
     if span == "1h":
         return [as_json(s) for s in StatsSample.objects.filter(subject_id=subject_id, time__gte=since).order_by("time")[:2000]]
-    points = []
+    step = STEP_MINUTES[span]
+    points: list[dict[str, Any]] = []
+    bucket: list[StatsMinute] = []
     for row in StatsMinute.objects.filter(subject_id=subject_id, minute__gte=since).order_by("minute").iterator(chunk_size=2000):
-        if span == "7d" and row.minute.minute % 10:
-            continue
-        points.append(
-            {
-                "time": clock.rfc3339(row.minute),
-                "cpu_percent": round(row.cpu_sum / row.count, 2),
-                "cpu_percent_max": row.cpu_max,
-                "memory_bytes": row.memory_sum // row.count,
-                "memory_bytes_max": row.memory_max,
-                "network_rx_bytes": row.network_rx_bytes,
-                "network_tx_bytes": row.network_tx_bytes,
-                "block_read_bytes": row.block_read_bytes,
-                "block_write_bytes": row.block_write_bytes,
-            }
-        )
-    return points
+        if bucket and _slot(row, step) != _slot(bucket[0], step):
+            points.append(_point(bucket))
+            bucket = []
+        bucket.append(row)
+    return [*points, _point(bucket)] if bucket else points
+
+
+def _slot(row: StatsMinute, step: int) -> int:
+    return int(row.minute.timestamp()) // (60 * step)
+
+
+def _point(bucket: list[StatsMinute]) -> dict[str, Any]:
+    """Minutes in a row as one point: means over all samples, maxima, and the counters at its end."""
+    count, last = sum(row.count for row in bucket), bucket[-1]
+    return {
+        "time": clock.rfc3339(last.minute),
+        "cpu_percent": round(sum(row.cpu_sum for row in bucket) / count, 2),
+        "cpu_percent_max": max(row.cpu_max for row in bucket),
+        "memory_bytes": sum(row.memory_sum for row in bucket) // count,
+        "memory_bytes_max": max(row.memory_max for row in bucket),
+        **{name: getattr(last, name) for name in ("network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes", "disk_bytes")},
+    }

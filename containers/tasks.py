@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from containers.services import sweep
+from containers.services import execs, heal, logkeeping, logwatch, sweep
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -15,5 +15,30 @@ def restart_due() -> int:
 
 @shared_task(name="containers.tasks.tidy", ignore_result=True, time_limit=300)
 def tidy() -> dict[str, int]:
-    """Each minute: stuck states, due restarts, the trash, old stats."""
-    return {"restarted": sweep.restart_due(), "settled": sweep.settle_stuck(), "purged": sweep.empty_trash(), "trimmed": sweep.trim_stats()}
+    """Each minute: stuck states, due restarts, unhealthy ones, the trash, old stats and exec history."""
+    return {
+        "restarted": sweep.restart_due(),
+        "settled": sweep.settle_stuck(),
+        "healed": heal.heal(),
+        "purged": sweep.empty_trash(),
+        "trimmed": sweep.trim_stats(),
+        "forgotten": execs.forget_old_history(),
+    }
+
+
+@shared_task(name="containers.tasks.rotate_logs", ignore_result=True, time_limit=900)
+def rotate_logs() -> int:
+    """01:00: logs begin new files."""
+    return logkeeping.rotate_logs()
+
+
+@shared_task(name="containers.tasks.expire_logs", ignore_result=True, time_limit=900)
+def expire_logs() -> dict[str, int]:
+    """02:00: what is older than LOG_RETENTION_DAYS goes."""
+    return logkeeping.expire_logs()
+
+
+@shared_task(name="containers.tasks.watch_logs", ignore_result=True, time_limit=120)
+def watch_logs() -> int:
+    """Each minute: lines that people want to hear of."""
+    return logwatch.watch_logs()

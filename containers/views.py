@@ -18,16 +18,15 @@ from accounts.grants import holds_any
 from audit.models import Entry
 from containers import services
 from containers.access import get_container, grant_kind, rights, rights_on, visible_containers
-from containers.buttons import buttons, reinstall_button
-from containers.forms import SettingsForm
+from containers.buttons import buttons
 from containers.install_views import prompts_context
 from containers.models import Container
 from containers.selectors import sparks
-from containers.services.install import installs
+from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.states import Status
 from containers.stats import RANGES
-from lormas.common.errors import Invalid, NotFound, Problem
+from lormas.common.errors import Invalid, NotFound
 from lormas.common.pages import Toast, answer, is_htmx, page_of, person, signed_in
 from nodes.access import get_node, visible_nodes
 from nodes.operation_views import started_toast
@@ -170,33 +169,6 @@ def activity(request: HttpRequest, container_id: UUID) -> HttpResponse:
     return render(request, "containers/activity.html", {**_frame(request, container, "activity"), "page": page_of(request, entries, size=50)})
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def settings_page(request: HttpRequest, container_id: UUID) -> HttpResponse:
-    user = person(request)
-    if request.method != "POST":
-        container = get_container(user, container_id)
-        form = SettingsForm(initial={"name": container.name, "description": container.description, "restart_policy": container.restart_policy})
-    else:
-        container = get_container(user, container_id, "containers.edit")
-        form = SettingsForm(request.POST)
-        if form.is_valid():
-            try:
-                services.update_container(container, user=user, actor=user.as_actor(), changes=form.cleaned_data)
-            except Problem as problem:
-                form.take(problem)
-            else:
-                return answer(request, Toast(_("Settings saved")), to=reverse("containers:settings", args=[container.pk]))
-        container = get_container(user, container_id)
-    if "containers.edit" not in rights(user, container):
-        for field in form.fields.values():
-            field.disabled = True
-    context = {**_frame(request, container, "settings"), "form": form, "kept": kept_for()}
-    if installs(container):
-        context["reinstall"] = reinstall_button(container, user)
-    return render(request, "containers/settings.html", context, status=400 if form.is_bound else 200)
-
-
 @require_POST
 @signed_in
 def power(request: HttpRequest, container_id: UUID, action: str) -> HttpResponse:
@@ -228,6 +200,21 @@ def delete(request: HttpRequest, container_id: UUID) -> HttpResponse:
         wrong = _("This is not its name.")
     context = {**_frame(request, container, "settings"), "wrong": wrong, "in_trash": in_trash, "kept": kept_for()}
     return render(request, "containers/delete.html", context, status=400 if wrong else 200)
+
+
+@require_POST
+@signed_in
+def clear(request: HttpRequest, container_id: UUID) -> HttpResponse:
+    """Let go of a state that does not end by itself."""
+    user = person(request)
+    container = get_container(user, container_id, "containers.stop")
+    cleared = clear_state(container, actor=user.as_actor())
+    word = str(cleared.get_status_display()).lower()
+    return answer(request, Toast(_("State cleared"), _("It counts as %(state)s now.") % {"state": word}), to=_detail(container))
+
+
+def _detail(container: Container) -> str:
+    return reverse("containers:detail", args=[container.pk])
 
 
 @require_POST

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,10 +17,14 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """Base."""
 
 
+MAX_VARIABLES: Final = 2000
+"""Of one egg; the largest known has 54."""
+
+
 def _plain(value: Any) -> Any:
     """The same value always gives the same JSON. `to_json` leaves a default out only where it is the very same object."""
     if isinstance(value, msgspec.Struct):
-        plain = {field.name: _plain(getattr(value, field.name)) for field in msgspec.structs.fields(value)}
+        plain = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
         kept = {name: child for name, child in plain.items() if child not in ("", [], {}, None)}
         return {name: float(child) if type(child) is int else child for name, child in kept.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -74,6 +74,11 @@ def evaluates_startup(image: str) -> bool:
     return any(part in _FAMILIES or "yolks" in part or "pterodactyl" in part for part in parts)
 
 
+def needs_image(definition: EggDefinition) -> bool:
+    """Can it only run where there are images? One that starts as its image does, unless it says what to run instead."""
+    return definition.runs == "image" and not definition.process_command
+
+
 def stop_spec(definition: EggDefinition) -> StopSpec:
     """`^C`, `^SIGTERM`: a signal (an unknown one kills); other text: a line on the console; none: SIGTERM."""
     text, grace = definition.stop, definition.grace_seconds

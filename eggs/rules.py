@@ -18,6 +18,9 @@ import regex
 
 REGEX_SECONDS: Final = 0.2
 """A pattern comes from a stranger: it may not think longer (C10)."""
+MAX_PATTERN: Final = 2000
+MAX_RULES: Final = 64
+"""Of one variable; real ones have five."""
 _ALIASES: Final = {"int": "integer", "bool": "boolean"}
 _KNOWN: Final = frozenset(
     (
@@ -29,6 +32,7 @@ _KNOWN: Final = frozenset(
 _BRACKETS: Final = {"(": ")", "{": "}", "[": "]", "<": ">"}
 _FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE}
 _MODIFIERS: Final = frozenset("imsxuADUSXJ\n\r ")
+_REGEX_HEAD: Final = regex.compile(r"\s*+((?:not_)?regex:)", regex.IGNORECASE)
 _BLANK: Final = " \t\n\r\0\x0b"
 """What PHP's trim takes away."""
 _NUMBER: Final = regex.compile(r"[ \t\n\r\v\f]*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?[ \t\n\r\v\f]*\Z", regex.ASCII)
@@ -66,40 +70,58 @@ class Broken:
 
 
 def split(text: str) -> list[str]:
-    """Rules written as one string. A `|` inside of a regex's delimiters does not divide (Laravel's own split is naive there)."""
+    """Rules written as one text, the first `MAX_RULES`. A `|` between a regex's delimiters does not divide (Laravel's own does)."""
     found: list[str] = []
-    rest = text
-    while rest:
-        head = rest.lstrip()
-        if head.lower().startswith(("regex:", "not_regex:")):
-            end = _end_of_regex(head)
-            found.append(head[:end])
-            rest = head[end:].removeprefix("|")
-            continue
-        item, _, rest = rest.partition("|")
-        found.append(item.lstrip(" \t\r\n") if ":" in item else item.strip(" \t\r\n"))  # blanks of a list's last item count
-    return [item for item in found if item.strip()]
+    at = 0
+    while at < len(text) and len(found) < MAX_RULES:
+        head = _REGEX_HEAD.match(text, at)
+        if head:
+            end = _end_of_regex(text, head.end())
+            found.append(text[head.start(1) : end])
+        else:
+            bar = text.find("|", at)
+            end = len(text) if bar < 0 else bar
+            item = text[at:end]
+            found.append(item.lstrip(" \t\r\n") if ":" in item else item.strip(" \t\r\n"))  # blanks of a list's last item count
+            if not found[-1].strip():
+                found.pop()
+        at = end + 1
+    return found
 
 
-def _end_of_regex(text: str) -> int:
-    """Where a regex rule ends: behind its closing delimiter and flags, if a `|` or the end follows; else at the next `|`."""
-    start = text.index(":") + 1
-    closing = _BRACKETS.get(text[start : start + 1], text[start : start + 1])
-    position = text.rfind(closing) if closing and not closing.isalnum() else -1
-    while position > start:
-        tail = position + 1
-        while tail < len(text) and text[tail] in "imsxuADUSXJ":
-            tail += 1
-        if tail == len(text) or text[tail] == "|":
-            return tail
-        position = text.rfind(closing, start + 1, position)
-    bar = text.find("|")
+def _end_of_regex(text: str, start: int) -> int:
+    """Where a pattern that begins at `start` ends: behind its closing delimiter (as PHP finds it) and its flags, if a `|` or the end follows; else
+    at the next `|`."""
+    opening = text[start : start + 1]
+    closing, depth = _BRACKETS.get(opening, opening), 0
+    position = start + 1
+    last = min(len(text), start + MAX_PATTERN) if closing and not closing.isalnum() and closing != "\\" else 0
+    while position < last:
+        letter = text[position]
+        if letter == "\\":
+            position += 1
+        elif letter == closing and depth == 0:
+            tail = position + 1
+            while tail < len(text) and text[tail] in "imsxuADUSXJ":
+                tail += 1
+            if tail == len(text) or text[tail] == "|":
+                return tail
+            break
+        elif letter == closing:
+            depth -= 1
+        elif letter == opening:
+            depth += 1
+        position += 1
+    bar = text.find("|", start)
     return len(text) if bar < 0 else bar
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> Rule:
     """One rule of its text, such as `between:1,5` or `regex:/^a$/i`."""
+    return _parse(text) if len(text) > 512 else _remembered(text)  # strangers' texts must not fill the memory
+
+
+def _parse(text: str) -> Rule:
     name, colon, rest = text.partition(":")
     name = name.strip().lower()
     name = _ALIASES.get(name, name)
@@ -110,15 +132,26 @@ def parse(text: str) -> Rule:
     if name == "nullable" or not colon:
         return Rule(name)
     if name in ("in", "not_in"):
-        return Rule(name, tuple(next(csv.reader([rest.replace("\n", " ")]), [])))
+        return Rule(name, _listed(rest))
     return Rule(name, tuple(part.strip() for part in rest.split(",")))
+
+
+_remembered = lru_cache(maxsize=1024)(_parse)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """By commas, as a line of CSV."""
+    try:
+        return tuple(next(csv.reader([text.replace("\n", " ")]), []))
+    except csv.Error:  # an item of more than 128 KB
+        return tuple(text.split(","))
 
 
 @lru_cache(maxsize=512)
 def _compiled(delimited: str) -> Any:
     """A PHP pattern with its delimiters; None if it has none or can't be read."""
     delimited = delimited.lstrip(_BLANK)
-    if len(delimited) < 2 or len(delimited) > 2000 or delimited[0].isalnum() or delimited[0] == "\\" or not delimited[0].isascii():
+    if len(delimited) < 2 or len(delimited) > MAX_PATTERN or delimited[0].isalnum() or delimited[0] == "\\" or not delimited[0].isascii():
         return None
     end = delimited.rfind(_BRACKETS.get(delimited[0], delimited[0]))
     modifiers = delimited[end + 1 :]

@@ -164,7 +164,7 @@ def preview(request: HttpRequest, egg_id: UUID) -> HttpResponse:
         "memory": memory,
         "errors": rendered.errors,
         "argv": [*(shown.entrypoint or []), *shown.command],
-        "environment": sorted(shown.env.items()),
+        "environment": sorted((name, value) for name, value in shown.env.items() if name != "STARTUP"),
     }
     return render(request, "eggs/preview.html", context)
 
@@ -259,7 +259,13 @@ def import_page(request: HttpRequest) -> HttpResponse:
                 problem = only.refused
             elif len(reports) == 1 and len(reports[0].taken) == 1 and not reports[0].skipped:
                 return _one(request, reports[0].taken[0])
-    context = {"problem": problem, "text": text, "reports": [] if problem else reports, "totals": _totals(reports), "max_files": MAX_FILES}
+    context = {
+        "problem": problem,
+        "text": text,
+        "reports": [] if problem else [_told(report) for report in reports],
+        "totals": _totals(reports),
+        "max_files": MAX_FILES,
+    }
     return render(request, "eggs/import.html", context, status=problem.status if problem else 200)
 
 
@@ -268,6 +274,22 @@ def _one(request: HttpRequest, taken: services.Taken) -> HttpResponse:
     warnings = " ".join(warning.message for warning in taken.warnings)
     toast = Toast(said[taken.outcome] % {"name": taken.egg.name}, warnings, tone="amber" if warnings else "green")
     return answer(request, toast, to=reverse("eggs:detail", args=[taken.egg.pk]))
+
+
+def _told(report: services.FileReport) -> dict[str, Any]:
+    """One row of the page: what came in, what was there already, and what was left out, by reason."""
+    left: dict[tuple[str, str], list[str]] = {}
+    for one in report.skipped:
+        left.setdefault((one["code"], one["message"]), []).append(one["name"])
+    return {
+        "name": report.name,
+        "refused": report.refused,
+        "came": [taken for taken in report.taken if taken.outcome != "unchanged"],
+        "unchanged": [taken.egg for taken in report.taken if taken.outcome == "unchanged"],
+        "left": [(code, message, names) for (code, message), names in left.items()],
+        "warned": [(taken.egg, taken.warnings) for taken in report.taken if taken.warnings],
+        "several": len(report.taken) > 1,
+    }
 
 
 def _totals(reports: list[services.FileReport]) -> dict[str, int]:

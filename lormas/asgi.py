@@ -13,9 +13,11 @@ http = get_asgi_application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loaded first
 
 from containers.live.socket import client_socket  # noqa: E402
+from lormas.common import bodies  # noqa: E402
 from nodes import gateway, warden  # noqa: E402
 from reservations import keeper  # noqa: E402
 
+bodies.install()
 client = AuthMiddlewareStack(client_socket)
 
 
@@ -24,7 +26,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     warden.ensure_started()
     keeper.ensure_started()
     if scope["type"] != "websocket":
-        await http(scope, receive, send)
+        await http(scope, bodies.receiving(scope, receive), bodies.sending(scope, send))
         return
     path = scope["path"].rstrip("/")
     if path == "/api/ws/nodes":

@@ -106,6 +106,10 @@ def url(*schemes: str) -> Callable[[str], str]:
         split = urlsplit(value)
         if split.scheme not in schemes:
             raise EnvError(f"must be an address that begins with {' or '.join(s + '://' for s in schemes)}")
+        try:
+            split.port  # noqa: B018 - its getter judges
+        except ValueError:
+            raise EnvError("must have a port from 0 to 65535, or none") from None
         return value.rstrip("/")
 
     return parse
@@ -158,6 +162,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("TRUSTED_PROXIES", words, [], "Addresses or networks of reverse proxies whose X-Forwarded-For is believed."),
     Variable("CORS_ORIGINS", words, [], "Origins that may call the API from a browser."),
     Variable("LOG_LEVEL", choice(*LOG_LEVELS), "info", "trace, debug, info, warn or error."),
+    Variable("LOG_FILE", boolean, True, "Keep logs/system.log in LORMAS_DATA, rotated each night? (Beside what goes to standard error.)"),
+    Variable(
+        "LOG_RETENTION_DAYS",
+        integer(0, 3650),
+        30,
+        "How long nodes keep containers' logs, also of deleted ones. 0: a log goes with its container, and no line for its age.",
+    ),
     Variable("LOG_FORMAT", choice("auto", "json", "console"), "auto", "json, console, or auto (console on a terminal)."),
     Variable("SUPERUSER_EMAIL", email, None, "Made at first start; unset: admin@lormas.local.", ("ADMIN_DEFAULT_USERNAME",)),
     Variable("SUPERUSER_PASSWORD", text, None, "Unset: a random one, shown once.", ("ADMIN_DEFAULT_PASSWORD",), secret=True),
@@ -180,7 +191,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DISCORD_CLIENT_SECRET", text, None, "Discord sign-in.", secret=True),
     Variable(
         "EMAIL_URL",
-        text,
+        url("console", "smtp", "smtp+tls", "smtps"),
         "console://",
         "console://, or smtp://user:password@host:port; smtp+tls:// for STARTTLS, smtps:// for TLS from the start.",
         secret=True,
@@ -206,6 +217,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
+    Variable("TERMINAL_RECORDING", boolean, False, "Record terminals of people and containers that no recording policy speaks of."),
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -35,8 +37,9 @@ def mask_links(_logger: Any, _name: str, event: structlog.types.EventDict) -> st
     return event
 
 
-def structlog_config(*, level: str, style: str) -> dict[str, Any]:
-    """Configure structlog and give the `LOGGING` dict that routes the standard library through it."""
+def structlog_config(*, level: str, style: str, file: Path | None = None) -> dict[str, Any]:
+    """Configure structlog and give the `LOGGING` dict that routes the standard library through it. `file`: JSON lines go there too, if its folder
+    is there and can be written (it is opened anew when it was moved: see `lormas.systemlog`)."""
     logging.addLevelName(TRACE, "TRACE")
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -57,12 +60,18 @@ def structlog_config(*, level: str, style: str) -> dict[str, Any]:
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     root = LEVELS[level]
+    handlers: dict[str, Any] = {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}}
+    if file is not None and os.access(file.parent, os.W_OK):
+        handlers["file"] = {
+            "class": "logging.handlers.WatchedFileHandler", "filename": str(file), "delay": True, "encoding": "utf-8", "formatter": "lines",
+        }  # fmt: skip
+    plain = {"()": structlog.stdlib.ProcessorFormatter, "processor": structlog.processors.JSONRenderer(), "foreign_pre_chain": shared}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"structured": {"()": structlog.stdlib.ProcessorFormatter, "processor": renderer, "foreign_pre_chain": shared}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
-        "root": {"handlers": ["stderr"], "level": root},
+        "formatters": {"structured": {"()": structlog.stdlib.ProcessorFormatter, "processor": renderer, "foreign_pre_chain": shared}, "lines": plain},
+        "handlers": handlers,
+        "root": {"handlers": list(handlers), "level": root},
         "loggers": {
             "django.server": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},

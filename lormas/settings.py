@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "accounts.middleware.StandingMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "audit.middleware.DenialMiddleware",
+    "accounts.middleware.ImpersonationMiddleware",
     "lormas.common.pages.ProblemPages",
     "audit.idempotency.IdempotencyMiddleware",
 ]
@@ -249,7 +250,7 @@ SIGNUP_ROLE: str = env["SIGNUP_ROLE"]
 SUPERUSER_EMAIL: str = env["SUPERUSER_EMAIL"] or "admin@lormas.local"
 SUPERUSER_PASSWORD: str | None = env["SUPERUSER_PASSWORD"]
 
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "accounts.sessionstore"
 SESSION_COOKIE_NAME = "__Host-lormas" if SECURE else "lormas_session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -342,6 +343,7 @@ CONTAINER_CPU_LIMIT: float = env["CONTAINER_CPU_LIMIT"]
 CPU_OVERCOMMIT: float = env["CPU_OVERCOMMIT"]
 CONTAINER_MEMORY_LIMIT: int = env["CONTAINER_MEMORY_LIMIT"]
 TRASH_SECONDS: int = env["TRASH_SECONDS"]
+TERMINAL_RECORDING: bool = env["TERMINAL_RECORDING"]
 NODE_NOT_READY_SECONDS: float = env["NODE_NOT_READY_SECONDS"]
 NODE_INACTIVE_SECONDS: float = env["NODE_INACTIVE_SECONDS"]
 ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
@@ -388,7 +390,9 @@ EMAIL_VERIFICATION: bool = env["EMAIL_VERIFICATION"] == "required" or (env["EMAI
 PASSWORD_RESET_TIMEOUT = 3600
 
 LOG_LEVEL: str = env["LOG_LEVEL"]
-LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"])
+LOG_RETENTION_DAYS: int = env["LOG_RETENTION_DAYS"]
+SYSTEM_LOG: Path | None = DATA_DIR / "logs" / "system.log" if env["LOG_FILE"] else None
+LOGGING = structlog_config(level=LOG_LEVEL, style=env["LOG_FORMAT"], file=SYSTEM_LOG)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

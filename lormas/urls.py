@@ -48,6 +48,7 @@ urlpatterns = [
     path("", include("lormas.console.urls")),
     path("", include("nodes.operation_urls")),
     path("", include("accounts.journal_urls")),
+    path("", include("accounts.people_urls")),
     *(path("", include(f"{room}.urls")) for room in ROOMS if find_spec(f"{room}.urls")),
     path("", include("accounts.grant_urls")),  # last: a room may have a page of its own there
 ]

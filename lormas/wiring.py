@@ -19,6 +19,7 @@ SETTLED: dict[str, str] = {
     "container.pause": "containers.inbox.on_settled",
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
+    "container.update": "containers.inbox.on_updated",
     "node.image_pull": "nodes.stock.on_settled",
     "node.prune": "nodes.stock.on_settled",
     "node.upgrade": "nodes.upgrades.on_settled",
@@ -61,7 +62,8 @@ GRANTS: dict[str, str] = {
 """Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
 
 SINKS: dict[str, str] = {}
-"""Journal action -> handler(entry)."""
+"""Journal action -> handler(entry), after the commit of what it speaks of. Where notices hook in: `containers.crashed`, `containers.crash_loop`,
+`containers.heal_given_up`, `containers.log_alert` and all the others."""
 
 MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container"}
 """What a machine of the pool may be made of -> get(user, id), which raises NotFound: rooms on one floor don't see each other."""
@@ -89,6 +91,27 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "nodes.reconcile.cleanup",
         "every_seconds": 86400,
         "at": "02:00",
+    },
+    "containers.rotate_logs": {
+        "title": "Logs of containers begin new files",
+        "run": "containers.tasks.rotate_logs",
+        "every_seconds": 86400,
+        "at": "01:00",
+        "limit_seconds": 900,
+    },
+    "containers.expire_logs": {
+        "title": "Logs of containers older than LOG_RETENTION_DAYS",
+        "run": "containers.tasks.expire_logs",
+        "every_seconds": 86400,
+        "at": "02:00",
+        "limit_seconds": 900,
+    },
+    "containers.watch_logs": {"title": "Patterns that people want to hear of", "run": "containers.tasks.watch_logs", "every_seconds": 60},
+    "lormas.rotate_system_log": {
+        "title": "The panel's own log begins a new file",
+        "run": "lormas.systemlog.rotate",
+        "every_seconds": 86400,
+        "at": "01:00",
     },
     "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
     "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},

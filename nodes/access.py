@@ -38,9 +38,17 @@ def node_kind() -> Kind:
         get=get_node,
         standing=lambda user, node: True,
         url="nodes:detail",
+        template="nodes/frame.html",
+        frame=_frame,
         above="cluster",
         above_id="cluster_id",
     )
+
+
+def _frame(user: Any, node: Any) -> dict[str, Any]:
+    from nodes.views import frame_of
+
+    return frame_of(user, node)
 
 
 @cache
@@ -54,6 +62,7 @@ def cluster_kind() -> Kind:
         manage="nodes.grant",
         get=get_cluster,
         standing=lambda user, cluster: True,
+        url="nodes:cluster",
     )
 
 

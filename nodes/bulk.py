@@ -73,6 +73,7 @@ class BulkStream:
         self._credit = wire.WINDOW_BYTES
         self._unpaid = 0
         self._closed = False
+        self._loop = asyncio.get_running_loop()
 
     async def _next(self, seconds: float) -> bytes | wire.BulkMessage:
         raw = await self._tap.get(seconds)
@@ -148,6 +149,11 @@ class BulkStream:
                 await self._next(0.2)
         except (live.NodeRefused, BulkLost) as reason:
             return reason
+
+    def close_soon(self) -> None:
+        """From any thread."""
+        if not self._closed and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.close(), self._loop)
 
     async def close(self) -> None:
         if self._closed:

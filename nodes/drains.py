@@ -263,7 +263,7 @@ def advance_all() -> int:
 
 def evict_tainted() -> dict[str, int]:
     """Periodic: containers leave nodes whose NoExecute taints they don't tolerate (any more)."""
-    now, asked, failed = clock.unix(), 0, 0
+    now, asked, failed = clock.now().timestamp(), 0, 0
     for node in Node.objects.exclude(taints=[]):
         taints = []
         for raw in node.taints:

@@ -132,6 +132,14 @@ class Standing:
     is_running: bool
     is_overdue: bool
 
+    @property
+    def every(self) -> str:
+        """The period, in the largest unit that it is a multiple of."""
+        for size, unit in ((3600, "h"), (60, "min")):
+            if self.job.every_seconds % size == 0:
+                return f"{self.job.every_seconds // size} {unit}"
+        return f"{self.job.every_seconds} s"
+
 
 def _daily_after(at: str, moment: datetime) -> datetime:
     hour, minute = map(int, at.split(":"))

@@ -60,11 +60,13 @@ def view_of(node: Node, *, ports_taken: frozenset[tuple[str, int]] = frozenset()
 def placement_views(
     cluster_id: UUID | None = None,
     *,
+    among: QuerySet[Node] | None = None,
     ports_taken: Mapping[UUID, frozenset[tuple[str, int]]] | None = None,
     running: Mapping[UUID, Mapping[tuple[str, str], int]] | None = None,
 ) -> list[NodeView]:
-    """All nodes (of a cluster) for `nodes.placement.rank`; what containers hold there (ports, labels) is given by the room that knows it."""
-    found = Node.objects.select_related("cluster")
+    """All nodes (of a cluster; or `among` these) for `nodes.placement.rank`; what containers hold there (ports, labels) is given by the room that
+    knows it."""
+    found = Node.objects.select_related("cluster") if among is None else among.select_related("cluster")
     if cluster_id is not None:
         found = found.filter(cluster_id=cluster_id)
     taken, there = ports_taken or {}, running or {}

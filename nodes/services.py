@@ -302,3 +302,26 @@ def release(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: 
         allocated_memory_bytes=Greatest(F("allocated_memory_bytes") - memory_bytes, zero),
         allocated_storage_bytes=Greatest(F("allocated_storage_bytes") - disk_bytes, zero),
     )
+
+
+def resize(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: int) -> bool:
+    """What a container of the node holds changes by so much (negative: it gives back). False if the node has not so much more to give."""
+    node = Node.objects.select_related("cluster").filter(pk=node_id).first()
+    if node is None:
+        return False
+    cpu_factor, memory_factor, storage_factor = overcommit_of(node.cluster)
+    room = Q()
+    if cpus > 0:
+        room &= Q(allocated_cpus__lte=F("cpu_cores") * cpu_factor - cpus + 1e-9)
+    if memory_bytes > 0:
+        room &= Q(allocated_memory_bytes__lte=F("total_memory_bytes") * memory_factor - memory_bytes)
+    if disk_bytes > 0:
+        room &= Q(allocated_storage_bytes__lte=F("total_storage_bytes") * storage_factor - disk_bytes)
+    zero = Value(0, output_field=BigIntegerField())
+    return bool(
+        Node.objects.filter(room, pk=node_id).update(
+            allocated_cpus=Greatest(F("allocated_cpus") + cpus, Value(0.0, output_field=FloatField())),
+            allocated_memory_bytes=Greatest(F("allocated_memory_bytes") + memory_bytes, zero),
+            allocated_storage_bytes=Greatest(F("allocated_storage_bytes") + disk_bytes, zero),
+        )
+    )

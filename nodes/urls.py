@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from nodes import views
+from nodes import cluster_pages, fleet_pages, node_pages, stock_pages, views
 
 app_name = "nodes"
 urlpatterns = [
@@ -13,6 +13,9 @@ urlpatterns = [
     path("nodes/rows", views.rows, name="rows"),
     path("nodes/new", views.new, name="new"),
     path("nodes/new/", views.new),
+    path("nodes/keys", fleet_pages.keys, name="keys"),
+    path("nodes/keys/<uuid:key_id>/revoke", fleet_pages.key_revoke, name="key-revoke"),
+    path("placement", fleet_pages.where, name="where"),
     path("nodes/<uuid:node_id>", views.detail, name="detail"),
     path("nodes/<uuid:node_id>/", views.detail),
     path("nodes/<uuid:node_id>/edit", views.edit, name="edit"),
@@ -20,4 +23,30 @@ urlpatterns = [
     path("nodes/<uuid:node_id>/status", views.status, name="status"),
     path("nodes/<uuid:node_id>/token", views.token, name="token"),
     path("nodes/<uuid:node_id>/delete", views.delete, name="delete"),
+    path("nodes/<uuid:node_id>/timeline", node_pages.timeline, name="timeline"),
+    path("nodes/<uuid:node_id>/labels", node_pages.labels, name="labels"),
+    path("nodes/<uuid:node_id>/drain", node_pages.drain, name="drain"),
+    path("nodes/<uuid:node_id>/undrain", node_pages.undrain, name="undrain"),
+    path("nodes/<uuid:node_id>/upgrade", node_pages.upgrade, name="upgrade"),
+    path("nodes/<uuid:node_id>/maintenance", node_pages.maintenance, name="maintenance"),
+    path("nodes/<uuid:node_id>/orphans/<uuid:orphan_id>", node_pages.orphan, name="orphan"),
+    path("nodes/<uuid:node_id>/stock", stock_pages.stock_page, name="stock"),
+    path("nodes/<uuid:node_id>/pull", stock_pages.pull, name="pull"),
+    path("nodes/<uuid:node_id>/remove", stock_pages.remove, name="stock-remove"),
+    path("nodes/<uuid:node_id>/prune", stock_pages.prune, name="prune"),
+    path("maintenance/<uuid:window_id>/cancel", node_pages.window_cancel, name="window-cancel"),
+    path("clusters", cluster_pages.index, name="clusters"),
+    path("clusters/", cluster_pages.index),
+    path("clusters/new", cluster_pages.new, name="cluster-new"),
+    path("clusters/<uuid:cluster_id>", cluster_pages.detail, name="cluster"),
+    path("clusters/<uuid:cluster_id>/", cluster_pages.detail),
+    path("clusters/<uuid:cluster_id>/edit", cluster_pages.edit, name="cluster-edit"),
+    path("clusters/<uuid:cluster_id>/delete", cluster_pages.delete, name="cluster-delete"),
+    path("clusters/<uuid:cluster_id>/maintenance", cluster_pages.maintenance, name="cluster-maintenance"),
+    path("registries", fleet_pages.registry_list, name="registries"),
+    path("registries/<uuid:registry_id>", fleet_pages.registry, name="registry"),
+    path("registries/<uuid:registry_id>/delete", fleet_pages.registry_delete, name="registry-delete"),
+    path("jobs", fleet_pages.job_list, name="jobs"),
+    path("jobs/<str:name>", fleet_pages.job, name="job"),
+    path("jobs/<str:name>/run", fleet_pages.job_run, name="job-run"),
 ]

@@ -17,11 +17,11 @@ from audit.models import Entry
 from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, is_htmx, page_of, person, signed_in
-from nodes import selectors, services
+from nodes import drains, events, health, selectors, services, upgrades
 from nodes.access import get_node, rights, sees_nodes, visible_clusters, visible_nodes
 from nodes.forms import NodeForm, initial_of
 from nodes.joining import join_command
-from nodes.models import Node
+from nodes.models import Node, Orphan
 from nodes.states import NODE_MOVES, NodeStatus
 
 ORDERS = ("name", "status", "current_pods", "last_heartbeat")
@@ -90,12 +90,13 @@ def rows(request: HttpRequest) -> HttpResponse:
     return render(request, "nodes/_rows.html", {"rows": node_rows(visible_nodes(person(request)).filter(pk__in=ids))})
 
 
-def _detail(request: HttpRequest, node: Node) -> dict[str, Any]:
-    held = rights(person(request), node)
+def frame_of(user: Any, node: Node) -> dict[str, Any]:
+    """What the head and the tabs of all pages of a node need."""
+    held = rights(user, node)
     return {
         "node": node,
-        "load": load_of(node),
-        "may": {name: f"nodes.{name}" in held for name in ("edit", "token", "delete", "grant")},
+        "may": {name: f"nodes.{name}" in held for name in ("edit", "token", "delete", "grant", "drain")},
+        "may_grant": "nodes.grant" in held,
         "moves": sorted(NODE_MOVES.get(node.status, frozenset()) & {NodeStatus.MAINTENANCE, NodeStatus.ACTIVE})
         if node.status != NodeStatus.PENDING
         else [],
@@ -106,7 +107,17 @@ def _detail(request: HttpRequest, node: Node) -> dict[str, Any]:
 @signed_in
 def detail(request: HttpRequest, node_id: UUID) -> HttpResponse:
     node = get_node(person(request), node_id)
-    context = _detail(request, node)
+    package = upgrades.package()
+    context = {
+        **frame_of(person(request), node),
+        "load": load_of(node),
+        "tab": "overview",
+        "signals": [(name, health.known(node.signals, name)) for name in health.SIGNALS if name in node.signals],
+        "uptime": events.uptime(node) if node.status != NodeStatus.PENDING else None,
+        "draining": drains.running_drain(node),
+        "upgrade_to": package.version if package and "upgrade" in node.capabilities else "",
+        "strangers": Orphan.objects.filter(node=node, keep=False).count(),
+    }
     if request.headers.get("X-Live"):
         return render(request, "nodes/_detail.html", context)
     once = request.session.pop(TOKEN_KEY, None)

@@ -52,12 +52,14 @@ class UserSerializer(StrictModelSerializer):
     """An account."""
 
     role = RoleBriefSerializer(read_only=True, allow_null=True)
+    is_invited = serializers.BooleanField(read_only=True, help_text="Was invited, and has not taken the account into use.")
     email_is_verified = serializers.BooleanField(read_only=True, help_text="They proved to read mail at `email`.")
 
     class Meta:
         model = User
         fields = [
-            "id", "email", "username", "name", "role", "is_active", "is_superuser", "must_change_password", "email_is_verified", "time_zone",
+            "id", "email", "username", "name", "role", "is_active", "is_superuser", "must_change_password", "is_invited", "email_is_verified",
+            "time_zone",
             "created_at", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields

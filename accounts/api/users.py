@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import people
+from accounts import inviting, people
 from accounts.access import require
 from accounts.api.permissions import needs
 from accounts.api.serializers import PasswordField, UsernameField, UserSerializer
@@ -100,6 +100,7 @@ class UserStatsSerializer(StrictSerializer):
     inactive = serializers.IntegerField(read_only=True)
     administrators = serializers.IntegerField(read_only=True, help_text="Active ones; superusers included.")
     must_change_password = serializers.IntegerField(read_only=True)
+    invited = serializers.IntegerField(read_only=True, help_text="They have not taken the account into use.")
     sessions = serializers.IntegerField(read_only=True, help_text="Sign-ins by token that are not over.")
     keys = serializers.IntegerField(read_only=True, help_text="API keys that are not over.")
     by_role = RoleCountSerializer(many=True, read_only=True)
@@ -177,6 +178,39 @@ class UserStats(APIView):
     def get(self, request: Request) -> Response:
         """How many accounts there are, by state and by role."""
         return Response(UserStatsSerializer(people.stats()).data)
+
+
+class InvitationSerializer(StrictSerializer):
+    """Whom to invite."""
+
+    email = serializers.EmailField(max_length=254)
+    name = serializers.CharField(max_length=128, required=False, default="", allow_blank=True)
+    role = serializers.CharField(max_length=64, required=False, default=None, allow_null=True, help_text="Slug or id; none: the role of sign-ups.")
+
+
+class UserInvite(APIView):
+    """Inviting by e-mail."""
+
+    permission_classes = [needs("users.manage")]
+
+    @extend_schema(tags=["users"], request=InvitationSerializer, responses={201: UserSerializer})
+    def post(self, request: Request) -> Response:
+        """Make an account that waits for its owner, who gets a link by e-mail: good once, for a week. The link is told to nobody else."""
+        by = person(request)
+        user = inviting.invite(by, actor=by.as_actor(), **body(InvitationSerializer(data=request.data)))
+        return Response(UserSerializer(user).data, status=201, headers={"Location": f"/api/users/{user.pk}"})
+
+
+class UserInviteAgain(APIView):
+    """Another letter."""
+
+    permission_classes = [needs("users.manage")]
+
+    @extend_schema(operation_id="users_invite_again", tags=["users"], request=None, responses={200: UserSerializer})
+    def post(self, request: Request, user_id: UUID) -> Response:
+        """Send the invitation again; the link of before is void. 409 where the account was taken into use."""
+        by = person(request)
+        return Response(UserSerializer(inviting.invite_again(by, user_id, actor=by.as_actor())).data)
 
 
 class UserBulk(APIView):

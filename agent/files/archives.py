@@ -10,11 +10,15 @@ import os
 import stat as stats
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
 
 from agent.files.entries import DEEPEST, names_in, type_of
 from agent.files.tree import CHUNK, HIDDEN, Shown, Tree
+
+LEVEL = 5
+"""Of gzip: most of what 9 gains, at a third of its time."""
 
 
 class Sink(Protocol):
@@ -41,6 +45,22 @@ class _Told:
 
     def flush(self) -> None:
         """Nothing is kept back."""
+
+
+class _Gzip:
+    """A sink that compresses. (Of tarfile's own streams only newer Pythons take a level.)"""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._packer = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+
+    def write(self, data: bytes, /) -> int:
+        if packed := self._packer.compress(data):
+            self._sink.write(packed)
+        return len(data)
+
+    def finish(self) -> None:
+        self._sink.write(self._packer.flush())
 
 
 def _walk(parent: int, name: str, path: str, shown: Shown, real: str, deep: int = 0) -> Iterator[tuple[str, os.stat_result, int, str]]:
@@ -109,7 +129,8 @@ def _roots(tree: Tree, paths: list[str]) -> Iterator[tuple[int, str, str, str]]:
 
 def pack_tar(tree: Tree, paths: list[str], sink: Sink, *, shown: Shown) -> None:
     """As tar.gz."""
-    with tarfile.open(fileobj=_Told(sink), mode="w|gz", format=tarfile.PAX_FORMAT, compresslevel=6, bufsize=CHUNK) as out:  # type: ignore[call-overload]
+    packed = _Gzip(sink)
+    with tarfile.open(fileobj=_Told(packed), mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as out:  # type: ignore[call-overload]
         for parent, name, stored, real in _roots(tree, paths):
             for path, found, folder, last in _walk(parent, name, stored, shown, real):
                 kind = type_of(found.st_mode)
@@ -135,6 +156,7 @@ def pack_tar(tree: Tree, paths: list[str], sink: Sink, *, shown: Shown) -> None:
                     with _content(folder, last, found.st_size) as content:
                         if content is not None:
                             out.addfile(member, content)
+    packed.finish()
 
 
 def pack_zip(tree: Tree, paths: list[str], sink: Sink, *, shown: Shown) -> None:

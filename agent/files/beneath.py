@@ -86,6 +86,11 @@ def _told(error: OSError, path: str) -> FileRefused:
 class Beneath:
     """A folder, open as long as this is; use it as a context manager. Raises FileNotFoundError or another OSError if it can't be opened."""
 
+    as_root = False
+    """It is somebody's whole file system: absolute links begin here. Otherwise they lead out."""
+    no_devices: frozenset[int] = frozenset()
+    """File systems that are not entered (st_dev)."""
+
     def __init__(self, folder: Path) -> None:
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -105,10 +110,12 @@ class Beneath:
     @contextlib.contextmanager
     def _opened(self, path: str, flags: int, *, links: bool = True) -> Iterator[int]:
         try:
-            descriptor = open_beneath(self._root, path or ".", flags, links=links)
+            descriptor = open_beneath(self._root, path or ".", flags, links=links, as_root=self.as_root)
         except OSError as error:
             raise _told(error, path) from error
         try:
+            if self.no_devices and os.fstat(descriptor).st_dev in self.no_devices:
+                raise FileRefused("denied", f"{path} is a view of the kernel, not a file of the container.")
             yield descriptor
         finally:
             os.close(descriptor)

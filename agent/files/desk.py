@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,6 +30,21 @@ CHUNK_BYTES = 4 * 1024 * 1024
 MOST_PATHS = 1000
 
 
+KERNEL_VIEWS = ("proc", "sys")
+"""In a container's whole file system: what looks like files there would be read and written with the agent's rights."""
+
+
+def _kernel_views(root: Path) -> frozenset[int]:
+    """The file systems behind them, so that no link leads there either."""
+    found = {Path("/proc").stat().st_dev, Path("/sys").stat().st_dev}
+    for name in (*KERNEL_VIEWS, "sys/fs/cgroup", "dev"):
+        with contextlib.suppress(OSError):
+            at = (root / name).lstat()
+            if at.st_dev != root.stat().st_dev:
+                found.add(at.st_dev)
+    return frozenset(found)
+
+
 class OpenFiles:
     """One container's files for one question: its tree, what the egg denies, what may still be written."""
 
@@ -41,14 +58,21 @@ class OpenFiles:
         if place.still_good is not None and not place.still_good():
             self.tree.close()
             raise FileRefused("not_running", "The container has ended meanwhile.")
+        if place.is_whole:
+            self.tree.as_root = True
+            self.tree.no_devices = _kernel_views(place.folder)
 
     @property
     def shown(self) -> Shown:
+        if self.place.is_whole:
+            return lambda path, is_folder: path not in KERNEL_VIEWS and not self._denied.denies(path, is_folder=is_folder)
         return lambda path, is_folder: not self._denied.denies(path, is_folder=is_folder)
 
     def check(self, *paths: str, is_folder: bool = False) -> None:
         """Raises FileRefused `denied` for what the egg keeps to itself."""
         for path in paths:
+            if self.place.is_whole and clean_relative(path).partition("/")[0] in KERNEL_VIEWS:
+                raise FileRefused("denied", f"{path} is a view of the kernel, not a file of the container.")
             if self._denied and self._denied.denies(clean_relative(path), is_folder=is_folder):
                 raise FileRefused("denied", f"{path} is not to be touched: its egg says so.")
 
@@ -128,6 +152,9 @@ class FileDesk:
             opened = await self.open(container_id, payload)
             try:
                 return await self.thread(work, opened, payload)
+            except RuntimeFailure:
+                opened.purse.stale()  # what it had written is gone again
+                raise
             finally:
                 opened.tree.close()
 

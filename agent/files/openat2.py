@@ -18,6 +18,7 @@ _OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
 TRIES = 100
 """The kernel answers EAGAIN when somebody renames around; a folder that never comes to rest is refused."""
 
@@ -34,14 +35,15 @@ def _kernel_open(root: int, path: str, flags: int, mode: int, resolve: int) -> i
     return found
 
 
-def open_beneath(root: int, path: str, flags: int, *, mode: int = 0, links: bool = True) -> int:
+def open_beneath(root: int, path: str, flags: int, *, mode: int = 0, links: bool = True, as_root: bool = False) -> int:
     """A descriptor of `path` (relative, without `..`; "." = the folder itself) below the folder that `root` is open on.
 
-    `links` False: no link is followed, inside or not. Raises OSError: EXDEV or ELOOP where a link leads out or is not to be followed.
+    `links` False: no link is followed, inside or not. `as_root`: absolute links begin at this folder, as they do for who has it
+    as `/`. Raises OSError: EXDEV or ELOOP where a link leads out or is not to be followed.
     """
     global _missing
     if not _missing:
-        resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
+        resolve = (RESOLVE_IN_ROOT if as_root else RESOLVE_BENEATH) | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
         for _ in range(TRIES):
             try:
                 return _kernel_open(root, path, flags, mode, resolve)

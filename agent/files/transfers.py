@@ -152,6 +152,9 @@ class Transfers:
             await self._pour(pipe, draft.descriptor, opened)
             async with self._desk.commits.setdefault(container_id, asyncio.Lock()):  # of two that saw the same etag one is told
                 return await self._desk.thread(draft.commit)
+        except BaseException:
+            opened.purse.stale()  # what came is thrown away
+            raise
         finally:
             if draft is not None:
                 await self._desk.thread(draft.close)

@@ -6,6 +6,7 @@ What lies there may have been touched by the container itself: names and notes a
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -25,6 +26,7 @@ UPLOADS = "uploads"
 NOTE_BYTES = 8192
 STALE_SECONDS = 86400.0
 _ID = re.compile(r"^[0-9a-f]{24}$")
+_turns = itertools.count()
 
 
 class Item(msgspec.Struct):
@@ -44,8 +46,8 @@ class Upload(msgspec.Struct):
 
 
 def new_id() -> str:
-    """Sorts by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+    """Sorts by time; those of one millisecond by their turn."""
+    return f"{time.time_ns() // 1_000_000:012x}{next(_turns) & 0xFFFF:04x}{secrets.token_hex(4)}"
 
 
 def checked_id(text: str) -> str:

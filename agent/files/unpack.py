@@ -55,6 +55,40 @@ class Member:
     handle: Any
 
 
+_FAULTS = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, struct.error)
+
+
+@contextlib.contextmanager
+def _damaged() -> Iterator[None]:
+    """What the readers of archives raise becomes FileRefused."""
+    try:
+        yield
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+    ) as error:
+        raise FileRefused("unsupported_archive", f"The archive is damaged or of an unknown kind: {str(error)[:200]}.") from error
+
+
+class _Content:
+    """A member's bytes."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+
+    def read(self, count: int) -> bytes:
+        """Raises FileRefused."""
+        with _damaged():
+            return self._source.read(count)
+
+
 class Archive:
     """A zip or tar over an open file; `members` may be walked more than once."""
 
@@ -76,22 +110,11 @@ class Archive:
             self._zip.close()
         self._file.close()
 
-    def members(self) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    def members(self) -> Iterator[tuple[Member, _Content | None]]:
         """Each entry with its content. Raises FileRefused for what is no sound archive."""
-        try:
-            yield from (self._zip_members() if self.kind == "zip" else self._tar_members())
-        except (
-            tarfile.TarError,
-            zipfile.BadZipFile,
-            EOFError,
-            zlib.error,
-            OSError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-            struct.error,
-        ) as error:
-            raise FileRefused("unsupported_archive", f"The archive is damaged or of an unknown kind: {str(error)[:200]}.") from error
+        with _damaged():
+            for member, content in self._zip_members() if self.kind == "zip" else self._tar_members():
+                yield member, None if content is None else _Content(content)
 
     def _zip_members(self) -> Iterator[tuple[Member, IO[bytes] | None]]:
         if self._zip is None:
@@ -276,7 +299,7 @@ def _check_link(member: Member, path: str) -> None:
         raise refused(f"The link {_shown(path)} leads out of the archive.")
 
 
-def _measure(content: IO[bytes] | None, total: int, *, most_bytes: int, packed: int) -> int:
+def _measure(content: _Content | None, total: int, *, most_bytes: int, packed: int) -> int:
     while content is not None and (data := content.read(CHUNK)):
         total += len(data)
         if total > most_bytes:
@@ -312,7 +335,7 @@ def unpack(tree: Tree, archive: Archive, *, target: str, overwrite: bool, spend:
             tree._own(name, parent)
 
 
-def _write(parent: int, name: str, content: IO[bytes] | None, mode: int, spend: Spend) -> None:
+def _write(parent: int, name: str, content: _Content | None, mode: int, spend: Spend) -> None:
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
     try:
         while content is not None and (data := content.read(CHUNK)):

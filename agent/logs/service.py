@@ -152,6 +152,33 @@ class LogService:
         await self._in(self._writer, work)
         self._attaching.pop(container_id, None)
 
+    async def tidy(self, *, rotate: bool, older_than_seconds: float, forget: list[str]) -> dict[str, int]:
+        """Over all logs of the node: begin new segments, forget what is older, and whole logs by id. Gives counts of each."""
+        before = time.time() - older_than_seconds if older_than_seconds > 0 else 0.0
+        counts = {"rotated": 0, "dropped": 0, "forgotten": 0}
+        for container_id in forget:
+            await self.delete(container_id)
+            counts["forgotten"] += 1
+
+        def work(container_id: str) -> None:
+            known = container_id in self._logs
+            found = self._opened(container_id)
+            counts["rotated"] += rotate and found.rotate()
+            counts["dropped"] += found.expire(before_unix=before) if before else 0
+            if not known:
+                found.rest()
+                self._logs.pop(container_id, None)
+
+        def folders() -> list[str]:
+            return [one.name for one in self._root.iterdir() if _ID.match(one.name)] if self._root.is_dir() else []
+
+        for name in await self._in(self._readers, folders):
+            try:
+                await self._in(self._writer, work, name)
+            except OSError as error:
+                log.warning("a log could not be tidied", extra={"container": name, "reason": str(error)})
+        return counts
+
     async def last_seq(self, container_id: str) -> int:
         """Of the newest line; 0 if there was none."""
         return (await self._open(container_id)).last_seq

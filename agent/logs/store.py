@@ -227,6 +227,34 @@ class ContainerLog:
             self._seal(sealed)
         self._trim()
 
+    def rotate(self) -> bool:
+        """Seal the newest segment and begin another one. False: there is nothing in it."""
+        if not self.segments or self.last_seq < self.segments[-1].first_seq:
+            return False
+        sealed = self.segments[-1]
+        self._begin()
+        self._seal(sealed)
+        self._trim()
+        return True
+
+    def expire(self, *, before_unix: float) -> int:
+        """Forget sealed segments whose newest line is older than this; gives how many. The newest segment stays."""
+        count = 0
+        while len(self.segments) > 1:
+            segment = self.segments[0]
+            try:
+                written = segment.path.stat().st_mtime
+            except FileNotFoundError:
+                written = 0.0
+            if written >= before_unix:
+                break
+            segment.path.unlink(missing_ok=True)
+            self.segments.pop(0)
+            count += 1
+        if count:
+            self.gaps = [gap for gap in self.gaps if gap[0] >= self.first_seq - 1]
+        return count
+
     def _begin(self, *, floor: int = 0) -> None:
         """Begin a new segment. Its first record carries all that must outlive the older ones."""
         self.floor = floor or self.floor

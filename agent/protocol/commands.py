@@ -84,6 +84,16 @@ class RemovePayload(Part, frozen=True):
     keep_logs: bool = False
 
 
+class UpdatePayload(Part, frozen=True):
+    """`container.update`: other limits for the container that is there, running or not, without making it anew. Data: {"limits": as applied}.
+
+    Error `unsupported` where the runtime or its engine can't; `invalid_spec` if the engine refuses (less memory than is in use, say).
+    """
+
+    spec: ContainerSpec
+    """As it is wanted; only its limits are applied."""
+
+
 class EmptyPayload(Part, frozen=True):
     """`container.pause`, `container.unpause`, `node.sync`."""
 
@@ -98,6 +108,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.pause": EmptyPayload,
     "container.unpause": EmptyPayload,
     "container.remove": RemovePayload,
+    "container.update": UpdatePayload,
     **NODE_COMMANDS,
 }
 
@@ -132,6 +143,16 @@ class LogsClear(Part, frozen=True):
     """`logs.clear` -> {"last_seq"}: numbers go on where they were."""
 
 
+class LogsTidy(Part, frozen=True):
+    """`logs.tidy` (of the whole node) -> {"rotated", "dropped", "forgotten"}: begin new segments, drop those whose last line is older, and whole
+    logs of containers that are gone."""
+
+    rotate: bool = False
+    older_than_seconds: float = 0
+    """0: nothing is too old."""
+    forget: list[str] = []
+
+
 class StdinWrite(Part, frozen=True):
     """`container.stdin` -> {}: a line for the main process's standard input (newline added)."""
 
@@ -149,13 +170,24 @@ class ExecRun(Part, frozen=True):
     timeout_seconds: float = 30
 
 
+class DriftQuery(Part, frozen=True):
+    """`container.drift` -> {"differences": [[field, wanted, running], ...]}: what the engine's container is, where that is not what `spec` makes.
+
+    Fields: `image`, `command`, `cpus`, `memory_bytes`, `swap_bytes`, `io_weight`, `pids`, `ports`, `env.NAME`, `labels.NAME`; null = it is not there.
+    """
+
+    spec: ContainerSpec
+
+
 RPCS: dict[str, type[Part]] = {
     "logs.read": LogsQuery,
     "logs.append": LogsAppend,
     "logs.clear": LogsClear,
+    "logs.tidy": LogsTidy,
     "container.stdin": StdinWrite,
     "container.inspect": EmptyPayload,
     "container.stats": EmptyPayload,
+    "container.drift": DriftQuery,
     "exec.run": ExecRun,
     "node.sync": EmptyPayload,
     "node.facts": EmptyPayload,

@@ -109,6 +109,17 @@ class Readiness(Part, frozen=True):
     """After so long it counts as ready although nothing was seen, and the log says so."""
 
 
+class HealthCheck(Part, frozen=True):
+    """How the engine asks a container whether it is well."""
+
+    test: list[str]
+    """`CMD` and argv, `CMD-SHELL` and a line for the container's own shell, or `NONE`."""
+    interval_seconds: float = 30
+    timeout_seconds: float = 30
+    retries: int = 3
+    start_seconds: float = 0
+
+
 class InstallScript(Part, frozen=True):
     """A script that fills the data folder, run in a container of its own before the first start (and at each reinstall)."""
 
@@ -157,6 +168,10 @@ class ContainerSpec(Part, frozen=True):
     readiness: Readiness | None = None
     features: list[str] = []
     """What to look for on the console, see `agent.console.FEATURES`; unknown names are ignored."""
+    startup_script: str = ""
+    """Run by `/bin/sh` inside of the container after each start, with its output in the log's stream `startup`."""
+    health: HealthCheck | None = None
+    """None = the image's own check, if it has one. The process runtime has none."""
     confined: bool = False
     """Run as the user `container` (see `agent.runtimes.confinement`) on a read-only root with its own /tmp, as images made for eggs expect."""
 

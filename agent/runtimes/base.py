@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.files import Content
-from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, RegistryAuth, StopSpec
+from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, PortBinding, RegistryAuth, StopSpec
 from agent.protocol.parts import InstallScript
 
 if TYPE_CHECKING:
@@ -177,6 +177,40 @@ class DataFolder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing of a container that is not as its spec makes it; `field` as `agent.protocol.commands.DriftQuery` names them."""
+
+    field: str
+    wanted: object
+    running: object
+
+
+def spec_differences(wanted: ContainerSpec, made: ContainerSpec) -> list[Difference]:
+    """For runtimes that keep the spec a container was made of."""
+    found: list[Difference] = []
+
+    def put(field: str, one: object, other: object) -> None:
+        if one != other:
+            found.append(Difference(field, one, other))
+
+    put("image", wanted.image, made.image)
+    put("command", list(wanted.command), list(made.command))
+    for name in ("cpus", "memory_bytes", "swap_bytes", "io_weight", "pids"):
+        put(name, getattr(wanted.limits, name), getattr(made.limits, name))
+    put("ports", sorted(map(port_word, wanted.ports)), sorted(map(port_word, made.ports)))
+    for kind in ("env", "labels"):
+        ours, theirs = getattr(wanted, kind), getattr(made, kind)
+        for name in sorted({*ours, *theirs}):
+            put(f"{kind}.{name}", ours.get(name), theirs.get(name))
+    return found
+
+
+def port_word(port: PortBinding) -> str:
+    """`30000:8080/tcp`."""
+    return f"{port.host_port}:{port.container_port}/{port.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
 class InstallState:
     """Of the installer of one container. `exit_code` None while it runs."""
 
@@ -212,7 +246,7 @@ class Runtime(Protocol):
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, stock (then it has a `stock`: see `agent.stock.Stock`)."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update, stock (then it has a `stock`: see `agent.stock.Stock`)."""
 
     @property
     def data(self) -> DataFolder:
@@ -265,6 +299,13 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
         """Kill and remove, with its data unless kept."""
+
+    async def update(self, spec: ContainerSpec) -> ContainerReport:
+        """Apply the limits of `spec` to the container that is there, running or not; nothing else of it. Raises `unsupported` where that
+        needs a new container, `no_such_container`, `invalid_spec` if the engine refuses these limits now."""
+
+    async def drift(self, spec: ContainerSpec) -> list[Difference]:
+        """Where the container that is there is not what `spec` makes; empty if it is. Raises `no_such_container`."""
 
     async def inspect(self, container_id: str) -> ContainerReport | None:
         """What the engine sees now, or None if there is none."""

@@ -11,6 +11,7 @@ from accounts.access import has
 from agent.protocol.messages import LogStream
 from containers import validation
 from containers.api.fields import CommandField, EnvField, ExecField, PortField, checked
+from containers.loglevels import LEVELS
 from containers.models import Container, Port
 from containers.services import NewContainer, PortWish
 from containers.spec import Asked
@@ -235,11 +236,30 @@ class CreatedContainerSerializer(ContainerSerializer):
 class ChangedContainerSerializer(ContainerSerializer):
     """Answer of `PATCH /api/containers/{id}`."""
 
-    needs_restart = serializers.BooleanField(read_only=True, help_text="The change counts from the next start.")
+    needs_restart = serializers.BooleanField(read_only=True, help_text="What runs is still as it was: a restart brings the change.")
+    effects = serializers.DictField(
+        child=serializers.ChoiceField(choices=["now", "in_place", "next_start", "recreate"]),
+        read_only=True,
+        help_text="Field -> when it counts. `recreate`: the next start makes the container anew; its data folder stays.",
+    )
 
     class Meta(ContainerSerializer.Meta):
-        fields = [*ContainerSerializer.Meta.fields, "needs_restart"]
+        fields = [*ContainerSerializer.Meta.fields, "needs_restart", "effects"]
         read_only_fields = fields
+
+
+class SomeLimitsSerializer(StrictSerializer):
+    """Limits to change; 0 = the default."""
+
+    cpus = serializers.FloatField(min_value=0, max_value=1024, required=False)
+    memory_bytes = serializers.IntegerField(min_value=0, max_value=MAX_BYTES, required=False)
+    swap_bytes = serializers.IntegerField(min_value=0, max_value=MAX_BYTES, required=False)
+    disk_bytes = serializers.IntegerField(min_value=0, max_value=MAX_BYTES, required=False)
+    io_weight = serializers.IntegerField(min_value=0, max_value=1000, required=False)
+    pids = serializers.IntegerField(min_value=0, max_value=65536, required=False)
+
+    validate_memory_bytes = LimitsSerializer.validate_memory_bytes
+    validate_io_weight = LimitsSerializer.validate_io_weight
 
 
 class ContainerChangeSerializer(StrictSerializer):
@@ -253,6 +273,14 @@ class ContainerChangeSerializer(StrictSerializer):
     startup = serializers.CharField(max_length=191, required=False, allow_blank=True, help_text="Name of one of the egg's startup commands.")
     image = serializers.CharField(max_length=255, required=False, help_text="Counts from the next start.")
     restart_policy = serializers.ChoiceField(choices=["no", "on-failure", "unless-stopped", "always"], required=False)
+    command = CommandField(required=False)
+    limits = SomeLimitsSerializer(required=False, help_text="Those named change; the others stay.")
+    ports = serializers.ListField(
+        child=PortField(),
+        required=False,
+        max_length=32,
+        help_text="All of them, the first one primary; one that is there already keeps its number.",
+    )
 
     def validate_name(self, value: str) -> str:
         return checked(validation.check_name, value)  # type: ignore[no-any-return]
@@ -300,6 +328,7 @@ class LogsQuerySerializer(StrictSerializer):
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
     search = serializers.CharField(max_length=256, required=False)
+    level = serializers.ChoiceField(choices=LEVELS, required=False, help_text="Of the lines found, only those as bad or worse.")
     limit = serializers.IntegerField(min_value=1, max_value=1000, required=False)
 
 
@@ -309,6 +338,7 @@ class LogLineSerializer(StrictSerializer):
     seq = serializers.IntegerField()
     time = serializers.CharField()
     stream = serializers.ChoiceField(choices=STREAMS)
+    level = serializers.ChoiceField(choices=["", *LEVELS], help_text="As its text says; empty: it does not say.")
     text = serializers.CharField()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import install, rollouts, views
+from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -15,7 +15,10 @@ urlpatterns = [
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
+    *inside_urls.urlpatterns,
     path("containers", views.ContainerList.as_view(), name="containers-list"),
+    path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
+    path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
     path("containers/<uuid:container_id>/restore", views.ContainerRestore.as_view(), name="containers-restore"),
     re_path(
@@ -35,11 +38,31 @@ urlpatterns = [
     path("containers/<uuid:container_id>/logs/stream", views.ContainerLogsStream.as_view(), name="containers-logs-stream"),
     path("containers/<uuid:container_id>/stats", views.ContainerStats.as_view(), name="containers-stats"),
     path("containers/<uuid:container_id>/stats/history", views.ContainerStatsHistory.as_view(), name="containers-stats-history"),
-    path("containers/<uuid:container_id>/exec", views.ContainerExec.as_view(), name="containers-exec"),
     path("containers/<uuid:container_id>/command", views.ContainerCommand.as_view(), name="containers-command"),
     path("eggs/<uuid:egg_id>/rollouts", rollouts.Rollouts.as_view(), name="eggs-rollouts"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
+    path("containers/<uuid:container_id>/clear_state", views.ContainerClearState.as_view(), name="containers-clear-state"),
+    path("containers/<uuid:container_id>/settings", settings.ContainerSettingsView.as_view(), name="containers-settings"),
+    path("containers/<uuid:container_id>/settings/preview", settings.SettingsPreview.as_view(), name="containers-settings-preview"),
+    path("containers/<uuid:container_id>/settings/startup-script", settings.StartupScript.as_view(), name="containers-startup-script"),
+    path("containers/<uuid:container_id>/settings/execute-script", settings.ExecuteScript.as_view(), name="containers-execute-script"),
+    path("settings/<uuid:container_id>", settings.ContainerSettingsView.as_view(), name="settings"),
+    path("settings/<uuid:container_id>/startup-script", settings.StartupScript.as_view(), name="settings-startup-script"),
+    path("settings/<uuid:container_id>/execute-script", settings.ExecuteScript.as_view(), name="settings-execute-script"),
+    path("containers/<uuid:container_id>/revisions", history.Revisions.as_view(), name="containers-revisions"),
+    path("containers/<uuid:container_id>/revisions/<int:number>/rollback", history.Rollback.as_view(), name="containers-rollback"),
+    path("containers/<uuid:container_id>/drift", history.Drift.as_view(), name="containers-drift"),
+    path("containers/<uuid:container_id>/drift/reapply", history.DriftReapply.as_view(), name="containers-drift-reapply"),
+    path("containers/<uuid:container_id>/drift/adopt", history.DriftAdopt.as_view(), name="containers-drift-adopt"),
+    path("containers/<uuid:container_id>/log-alerts", logbook.LogAlerts.as_view(), name="containers-log-alerts"),
+    path("containers/<uuid:container_id>/log-alerts/<uuid:alert_id>", logbook.LogAlertOne.as_view(), name="containers-log-alert"),
+    path("logs", logbook.LogsEverywhere.as_view(), name="logs-everywhere"),
+    path("logs/filters", logbook.LogFilters.as_view(), name="logs-filters"),
+    path("logs/filters/<uuid:filter_id>", logbook.LogFilterOne.as_view(), name="logs-filter"),
+    path("logs/kept", logbook.KeptLogs.as_view(), name="logs-kept"),
+    path("logs/kept/<uuid:container_id>", logbook.KeptLogLines.as_view(), name="logs-kept-lines"),
+    path("logs/kept/<uuid:container_id>/download", logbook.KeptLogDownload.as_view(), name="logs-kept-download"),
     path("logs/<uuid:container_id>", views.ContainerLogs.as_view(), name="logs"),
     path("logs/<uuid:container_id>/download", views.ContainerLogsDownload.as_view(), name="logs-download"),
     path("logs/<uuid:container_id>/stream", views.ContainerLogsStream.as_view(), name="logs-stream"),

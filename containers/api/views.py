@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 from uuid import UUID
 
-import msgspec
 from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -18,9 +18,9 @@ from rest_framework.views import APIView
 from accounts.access import require
 from accounts.grants import holds_any
 from accounts.models import User
-from agent.protocol.commands import ExecRun, LogsQuery
-from audit.services import Actor, record
-from containers import access, logs, services, stats
+from agent.protocol.commands import LogsQuery
+from audit.services import Actor
+from containers import access, loglevels, logs, services, stats
 from containers.api.filters import ContainerFilter
 from containers.api.serializers import (
     ChangedContainerSerializer,
@@ -28,8 +28,6 @@ from containers.api.serializers import (
     ContainerChangeSerializer,
     ContainerSerializer,
     CreatedContainerSerializer,
-    ExecResultSerializer,
-    ExecSerializer,
     LogEntryAnswerSerializer,
     LogEntrySerializer,
     LogsFollowSerializer,
@@ -42,8 +40,9 @@ from containers.api.serializers import (
     resolve_new,
 )
 from containers.models import Container
+from containers.services import PortWish, edit
+from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
-from containers.services.publish import target
 from lormas.common import clock
 from lormas.common.errors import NotFound
 from nodes.access import get_node
@@ -66,6 +65,13 @@ def checked(serializer_class: Any, data: Any) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     validated: dict[str, Any] = serializer.validated_data
     return validated
+
+
+def spread(body: dict[str, Any]) -> tuple[dict[str, Any], list[PortWish] | None]:
+    """A body of changes as the service takes it: (fields, ports)."""
+    fields = dict(body)
+    limits, wishes = fields.pop("limits", {}), fields.pop("ports", None)
+    return {**fields, **limits}, wishes
 
 
 class ContainerListing(ListAPIView):  # type: ignore[type-arg]
@@ -130,9 +136,10 @@ class ContainerDetail(APIView):
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def patch(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.edit")
-        changes = checked(ContainerChangeSerializer, request.data)
-        container, needs_restart = services.update_container(container, user=request.user, actor=actor_of(request), changes=changes)
-        return Response({**ContainerSerializer(container).data, "needs_restart": needs_restart})
+        changes, wishes = spread(checked(ContainerChangeSerializer, request.data))
+        done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
+        fresh = access.get_container(request.user, container_id)
+        return Response({**ContainerSerializer(fresh).data, "needs_restart": done.needs_restart, "effects": done.effects})
 
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def put(self, request: Request, container_id: str) -> Response:
@@ -178,6 +185,64 @@ class ContainerPower(APIView):
         return operation_response(request, operation)
 
 
+class ContainerClearState(APIView):
+    """Let go of a state that does not end by itself: what runs is cancelled, crashes are forgotten, its node's last word counts."""
+
+    problem_statuses = (409,)
+
+    @extend_schema(request=None, responses={200: ContainerSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.stop")
+        clear_state(container, actor=actor_of(request))
+        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
+
+
+def log_page(page: dict[str, Any], *, level: str = "") -> dict[str, Any]:
+    """The node's answer as the API gives it; `level`: only lines as bad or worse."""
+    lines = [
+        {"seq": seq, "time": time, "stream": stream, "level": loglevels.detect(text), "text": text}
+        for seq, time, stream, text in page.get("lines", [])
+        if not level or loglevels.at_least(text, level)
+    ]
+    numbers = {name: page.get(name, 0) for name in ("first_seq", "last_seq")}
+    return {"lines": lines, **numbers, "more": page.get("more", False), "gaps": page.get("gaps", [])}
+
+
+def log_query(asked: dict[str, Any]) -> LogsQuery:
+    """A checked query of `LogsQuerySerializer` as the node takes it."""
+    return LogsQuery(
+        streams=[asked["stream"]] if asked.get("stream") else [],
+        tail=asked.get("tail", 0) if set(asked) & {"after", "before", "since", "until"} else asked.get("tail", 200),
+        after=asked.get("after", -1),
+        before=asked.get("before", -1),
+        since=clock.rfc3339(asked.get("since")) or "",
+        until=clock.rfc3339(asked.get("until")) or "",
+        search=asked.get("search", ""),
+        limit=asked.get("limit", min(max(asked.get("tail", 1000), 1), 1000)),
+    )
+
+
+def log_file(container: Any, request: Request) -> StreamingHttpResponse:
+    """The whole log as a file; `?stream=`, `?compress=gzip`."""
+    stream, compress = request.query_params.get("stream"), request.query_params.get("compress", "")
+    if stream and stream not in ("application", "error", "startup", "events"):
+        raise ValidationError({"stream": ["application, error, startup or events."]})
+    if compress not in ("", "gzip"):
+        raise ValidationError({"compress": ["gzip, or nothing."]})
+    pages = logs.download(container, streams=[stream] if stream else [])
+    first = next(pages)  # a node that is away answers 503 here, not half a file
+
+    def body() -> Any:
+        yield first
+        yield from pages
+
+    name, kind = (f"{container.pk}.log.gz", "application/gzip") if compress else (f"{container.pk}.log", "text/plain; charset=utf-8")
+    response = StreamingHttpResponse(logs.gzipped(body()) if compress else body(), content_type=kind)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
 class ContainerLogs(APIView):
     """Read, add to, and clear the log."""
 
@@ -187,27 +252,7 @@ class ContainerLogs(APIView):
     def get(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.logs")
         asked = checked(LogsQuerySerializer, request.query_params.dict())
-        query = LogsQuery(
-            streams=[asked["stream"]] if asked.get("stream") else [],
-            tail=asked.get("tail", 0) if set(asked) & {"after", "before", "since", "until"} else asked.get("tail", 200),
-            after=asked.get("after", -1),
-            before=asked.get("before", -1),
-            since=clock.rfc3339(asked.get("since")) or "",
-            until=clock.rfc3339(asked.get("until")) or "",
-            search=asked.get("search", ""),
-            limit=asked.get("limit", min(max(asked.get("tail", 1000), 1), 1000)),
-        )
-        page = logs.read(container, query)
-        lines = [{"seq": seq, "time": time, "stream": stream, "text": text} for seq, time, stream, text in page.get("lines", [])]
-        return Response(
-            {
-                "lines": lines,
-                "first_seq": page.get("first_seq", 0),
-                "last_seq": page.get("last_seq", 0),
-                "more": page.get("more", False),
-                "gaps": page.get("gaps", []),
-            }
-        )
+        return Response(log_page(logs.read(container, log_query(asked)), level=asked.get("level", "")))
 
     @extend_schema(request=LogEntrySerializer, responses={201: LogEntryAnswerSerializer})
     def post(self, request: Request, container_id: str) -> Response:
@@ -227,23 +272,13 @@ class ContainerLogsDownload(APIView):
 
     problem_statuses = ASKS_NODE
 
-    @extend_schema(responses={(200, "text/plain"): str}, parameters=[OpenApiParameter("stream", str)])
+    @extend_schema(
+        responses={(200, "text/plain"): str, (200, "application/gzip"): OpenApiTypes.BINARY},
+        parameters=[OpenApiParameter("stream", str), OpenApiParameter("compress", str, enum=["gzip"])],
+    )
     def get(self, request: Request, container_id: str) -> StreamingHttpResponse:
         container = access.get_container(request.user, container_id, "containers.logs")
-        stream = request.query_params.get("stream")
-        if stream and stream not in ("application", "error", "startup", "events"):
-            raise ValidationError({"stream": ["application, error, startup or events."]})
-        pages = logs.download(container, streams=[stream] if stream else [])
-        first = next(pages)  # a node that is away answers 503 here, not half a file
-
-        def body() -> Any:
-            yield first
-            yield from pages
-
-        response = StreamingHttpResponse(body(), content_type="text/plain; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="{container.pk}.log"'
-        response["X-Content-Type-Options"] = "nosniff"
-        return response
+        return log_file(container, request)
 
 
 class ContainerLogsStream(APIView):
@@ -279,36 +314,6 @@ class ContainerStatsHistory(APIView):
         if span not in stats.RANGES:
             raise ValidationError({"range": [f"One of {', '.join(stats.RANGES)}."]})
         return Response({"range": span, "points": stats.history(container.pk, span)})
-
-
-class ContainerExec(APIView):
-    """One command inside the container, to its end."""
-
-    problem_statuses = ASKS_NODE
-
-    @extend_schema(request=ExecSerializer, responses={200: ExecResultSerializer})
-    def post(self, request: Request, container_id: str) -> Response:
-        container = access.get_container(request.user, container_id, "containers.exec")
-        body = checked(ExecSerializer, request.data)
-        record(
-            "containers.exec",
-            actor=actor_of(request),
-            target=target(container),
-            after={"command": body["command"], "working_dir": body["working_dir"]},
-        )
-        done = logs.ask(
-            container,
-            "exec.run",
-            ExecRun(
-                argv=body["command"],
-                env=body.get("env", {}),
-                working_dir=body["working_dir"],
-                stdin=body["stdin"],
-                timeout_seconds=body["timeout_seconds"],
-            ),
-            timeout_seconds=body["timeout_seconds"] + 5,
-        )
-        return Response(msgspec.to_builtins(done))
 
 
 class ContainerCommand(APIView):

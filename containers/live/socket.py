@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -17,18 +16,20 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 
-from accounts import grants, keys, tickets
+from accounts import keys, tickets
 from accounts.limits import LimiterAway
 from accounts.models import AuthSession, User
 from accounts.standing import hold_of
 from accounts.tokens import user_for_access_token
 from audit.denials import note_denied
 from audit.services import Target
-from containers import access
+from containers.live.basics import Refusal
 from containers.live.bound import keep_to
 from containers.live.granted import Granted, load_granted
-from containers.live.handlers import HANDLERS, Refusal
+from containers.live.handlers import HANDLERS
 from containers.live.outbox import Outbox, TooSlow
+from containers.live.shells import View
+from containers.live.standing import free, seen, standing, still_seen_as
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
 from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
@@ -44,7 +45,7 @@ MAX_TASKS = 64
 BURST_MESSAGES = 200
 MESSAGES_PER_SECOND = 40.0
 MAX_ERRORS = 20
-LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_")
+LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_", "terminal_list", "cancel")
 """Beginnings of the message types that change nothing: their refusals are no rows of the journal."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -76,6 +77,8 @@ class ClientSocket:
         """The only container that a ticket opened this socket for."""
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.topics: set[str] = set()
+        self.terminals: dict[str, View] = {}
+        self.named: dict[str, str] = {}
         self.granted = Granted()
         self._watched: dict[str, tuple[str, str]] = {}
         self._ends: datetime | None = None
@@ -285,7 +288,7 @@ class ClientSocket:
             return
         user = self.scope.get("user")
         if user is not None and user.is_authenticated and user.is_active:
-            self.user = await database_sync_to_async(_free)(await database_sync_to_async(_load)(user.pk))
+            self.user = await database_sync_to_async(free)(await database_sync_to_async(seen)(user.pk, self.scope.get("session")))
 
     async def _sign_in(self, token: str) -> None:
         try:
@@ -298,7 +301,7 @@ class ClientSocket:
         except NotSignedIn:
             await database_sync_to_async(note_denied)("ws.denied", message="A token that is not good.", address=self._address())
             raise
-        self.user = await database_sync_to_async(_free)(user)
+        self.user = await database_sync_to_async(free)(user)
         self.session_id = str(session.pk) if session is not None else None
         self._token = token
 
@@ -350,7 +353,7 @@ class ClientSocket:
             self.fail(4403, hold.code)
             return False
         watched = {key: needed for key, needed in self._watched.items() if key in self.tasks}
-        self.granted, held, self._ends = await database_sync_to_async(_standing)(self.user, {one for one, _ in watched.values()})
+        self.granted, held, self._ends = await database_sync_to_async(standing)(self.user, {one for one, _ in watched.values()})
         for key, (container_id, capability) in watched.items():
             if capability not in held.get(container_id, frozenset()):
                 self.stop(key)
@@ -377,6 +380,8 @@ class ClientSocket:
             key = getattr(session, "session_key", None)
             if session is None or key is None or not session.exists(key):
                 return False
+            if self.user.impersonator is not None:
+                return still_seen_as(self.user, session, key)
         self.user = fresh
         return True
 
@@ -388,29 +393,6 @@ def _ending(refusal: Problem) -> Close:
     if isinstance(refusal, TooMany):
         return Close(4429, "too many wrong keys")
     return Close(4503, "try again") if isinstance(refusal, LimiterAway) else Close(4401, "not signed in")
-
-
-def _load(user_id: Any) -> User:
-    return User.objects.select_related("role").get(pk=user_id)
-
-
-def _free(user: User) -> User:
-    """The same person, if nothing holds them back (a password to change, a second factor that is missing). Raises Forbidden."""
-    hold = hold_of(user)
-    if hold is not None:
-        raise Forbidden(hold.detail, code=hold.code)
-    return user
-
-
-def _standing(user: Any, container_ids: set[str]) -> tuple[Granted, dict[str, frozenset[str]], datetime | None]:
-    """What was granted; this person's rights on each of these that they still see; and when the first of them ends."""
-    ids = []
-    for text in container_ids:
-        with contextlib.suppress(ValueError):
-            ids.append(uuid.UUID(text))
-    seen = list(access.visible_containers(user).filter(pk__in=ids).only("pk", "owner_id")) if ids else []
-    held = {str(pk): codes for pk, codes in access.rights_on(user, seen).items()}
-    return load_granted(user), held, grants.next_end(access.grant_kind(), user, ids)
 
 
 def _query_token(scope: dict[str, Any]) -> str:

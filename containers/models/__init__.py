@@ -1,7 +1,27 @@
 from containers.models.container import Container
+from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
+from containers.models.logbook import KeptLog, LogAlert, LogFilter
 from containers.models.port import Port
+from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
+from containers.models.settings import ContainerSettings
 
-__all__ = ["Container", "ContainerRoleGrant", "ContainerUserGrant", "Port", "Rollout", "RolloutItem", "StatsMinute", "StatsSample"]
+__all__ = [
+    "Container",
+    "ContainerRoleGrant",
+    "ContainerSettings",
+    "ContainerUserGrant",
+    "ExecRecord",
+    "KeptLog",
+    "LogAlert",
+    "LogFilter",
+    "Port",
+    "RecordingPolicy",
+    "Revision",
+    "Rollout",
+    "RolloutItem",
+    "StatsMinute",
+    "StatsSample",
+]

@@ -41,6 +41,7 @@ class StatsMinute(models.Model):
     network_tx_bytes = models.BigIntegerField(default=0)
     block_read_bytes = models.BigIntegerField(default=0)
     block_write_bytes = models.BigIntegerField(default=0)
+    disk_bytes = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["subject_id", "minute"], name="one_row_per_subject_and_minute")]

@@ -16,13 +16,14 @@ from audit.services import Actor, record
 from containers import whereabouts
 from containers.models import Container, Port
 from containers.services.locks import require_online, take
+from containers.services.manners import with_manners
 from containers.services.publish import announce, target
 from containers.services.wish import startup_of
-from containers.spec import Asked, build_spec
+from containers.spec import Asked, as_kept, build_spec
 from containers.states import Desired
-from eggs.definition import EggDefinition
+from eggs.definition import DefaultLimits, EggDefinition
 from eggs.models import Egg
-from eggs.rendering import check_values
+from eggs.rendering import check_values, needs_image
 from lormas.common.crypto import decrypt, encrypt
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
 from nodes import commands, placement, registries, selectors
@@ -97,7 +98,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken") from None
         allocate_ports(container, node, wishes)
         spec = render_spec(container)
-        container.spec = msgspec.to_builtins(spec)
+        container.spec = as_kept(spec)
         container.save(update_fields=["spec"])
         operation = _ask_node(container, node, spec, user=user, start=data.start)
         record(
@@ -144,7 +145,7 @@ def _row(*, user: Any, data: NewContainer) -> Container:
     registry = dict(data.registry)
     if registry.get("password"):
         registry["password"] = encrypt(registry["password"], keys=settings.FIELD_KEYS)
-    asked = data.asked
+    asked, usual = data.asked, EggDefinition.from_json(data.egg.current.definition).limits if data.egg and data.egg.current else DefaultLimits()
     return Container(
         name=data.name,
         description=data.description,
@@ -158,12 +159,12 @@ def _row(*, user: Any, data: NewContainer) -> Container:
         startup=data.startup,
         labels=data.labels,
         mounts=data.mounts,
-        cpus=asked.cpus or settings.CONTAINER_CPU_LIMIT,
-        memory_bytes=asked.memory_bytes or settings.CONTAINER_MEMORY_LIMIT,
+        cpus=asked.cpus or usual.cpus or settings.CONTAINER_CPU_LIMIT,
+        memory_bytes=asked.memory_bytes or usual.memory_bytes or settings.CONTAINER_MEMORY_LIMIT,
         swap_bytes=asked.swap_bytes,
         disk_bytes=asked.disk_bytes,
         io_weight=asked.io_weight,
-        pids=asked.pids,
+        pids=usual.pids if usual.pids and asked.pids == Asked().pids else asked.pids,
         restart_policy=data.restart_policy,
         placement=data.placement,
         is_session=data.is_session,
@@ -191,7 +192,7 @@ def demand_of(container: Container, wishes: list[tuple[int, int, str]], *, node:
         port_count=len(wishes),
         node_id=node.pk if node else None,
         cluster_id=cluster.pk if cluster else None,
-        needs_images=container.egg_version_id is None,
+        needs_images=container.egg_version is None or needs_image(EggDefinition.from_json(container.egg_version.definition)),
         labels=container.placement.get("node_labels", {}),
         tolerations=whereabouts.tolerations_of(container.placement),
         affinity=whereabouts.affinity_of(container.placement),
@@ -301,7 +302,7 @@ def render_spec(container: Container) -> ContainerSpec:
     rendered, _ = startup_of(container, ports=ports)
     if rendered.errors:
         raise Invalid("Some values don't fit the egg.", code="invalid_variables", errors=rendered.errors)
-    return build_spec(
+    spec = build_spec(
         container_id=str(container.pk),
         name=container.name,
         startup=rendered.startup,
@@ -319,6 +320,7 @@ def render_spec(container: Container) -> ContainerSpec:
         default_cpus=settings.CONTAINER_CPU_LIMIT,
         default_memory_bytes=settings.CONTAINER_MEMORY_LIMIT,
     )
+    return with_manners(container, spec)
 
 
 __all__ = [

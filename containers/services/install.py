@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from django.db import transaction
 
 from agent.protocol.commands import InstallPayload
@@ -16,6 +15,7 @@ from containers.services.create import CREATE_SECONDS, registry_auth, render_spe
 from containers.services.locks import require_online, take
 from containers.services.power import check_allowed, stop_spec
 from containers.services.publish import announce, target
+from containers.spec import as_kept
 from containers.states import Desired, InstallState
 from eggs.definition import EggDefinition
 from eggs.installing import INSTALL_SECONDS, has_install_script, install_script
@@ -79,7 +79,7 @@ def reinstall(container: Container, *, user: Any, actor: Actor, start: bool | No
         stop = stop_spec(container, None)
         operation = take(container, "reinstall", user=user, deadline_seconds=DEADLINE_SECONDS)
         desired = Desired.RUNNING if start else Desired.STOPPED
-        Container.objects.filter(pk=container.pk).update(desired=desired, restarts=0, spec=msgspec.to_builtins(spec), spec_changed=False)
+        Container.objects.filter(pk=container.pk).update(desired=desired, restarts=0, spec=as_kept(spec), spec_changed=False)
         container.desired = desired
         container.node = node
         enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=stop)

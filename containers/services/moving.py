@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import structlog
 from django.db import transaction
 
@@ -18,6 +17,7 @@ from containers.services.create import CREATE_SECONDS, allocate_ports, demand_of
 from containers.services.locks import take
 from containers.services.publish import announce, target
 from containers.services.remove import REMOVE_SECONDS
+from containers.spec import as_kept
 from containers.states import Desired, Status
 from lormas.common.errors import Conflict, Locked, NodeUnavailable, Problem, Refused
 from nodes import commands, placement, selectors
@@ -146,7 +146,7 @@ def move_away(container: Container, *, reason: str) -> Node:
         container.refresh_from_db()
         allocate_ports(container, node, wishes)
         spec = render_spec(container)
-        Container.objects.filter(pk=container.pk).update(spec=msgspec.to_builtins(spec), spec_changed=False)
+        Container.objects.filter(pk=container.pk).update(spec=as_kept(spec), spec_changed=False)
         commands.cancel_open(subject_id=container.pk, reason="It goes to another node.")
         commands.enqueue(old, "container.remove", payload=RemovePayload(), subject_id=container.pk, epoch=old_epoch, deadline_seconds=REMOVE_SECONDS)
         operation = take(container, "create", user=None, deadline_seconds=CREATE_SECONDS)

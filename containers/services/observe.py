@@ -12,7 +12,8 @@ from django.db.models import Q
 from agent.protocol.messages import ContainerReport
 from audit.services import Actor, record
 from containers.models import Container
-from containers.services import power, prompts, remove
+from containers.services import crashes, power, prompts, remove
+from containers.services.manners import settings_of
 from containers.services.publish import announce, target
 from containers.services.wish import READY_SECONDS
 from containers.states import PASSING, Desired, InstallState, Status, derive
@@ -102,7 +103,11 @@ def settle_status(container: Container, *, cause: str = "", error: str = "", wai
         health="" if waited else container.health,
         install=container.install_state,
     )
-    reason = _reason(container, status, cause=cause, error=error)
+    if status == Status.CRASHED:
+        known = before in (Status.CRASHED, Status.CRASH_LOOP)  # this crash was counted already
+        status = before if known else (Status.CRASH_LOOP if crashes.is_loop(container) else status)
+    crashed = status in (Status.CRASHED, Status.CRASH_LOOP)
+    reason = container.status_reason if crashed and before == status and not error else _reason(container, status, cause=cause, error=error)
     deadline = None
     if status == Status.STARTING:  # it must end by itself, also if its node never tells
         same = before == status and container.status_deadline is not None and container.operation_id is None
@@ -118,16 +123,19 @@ def settle_status(container: Container, *, cause: str = "", error: str = "", wai
     by_itself = container.observed == "exited" and cause in ("", "exit", "command") and not error and before != Status.UNKNOWN
     if status == Status.STOPPED and by_itself and container.exit_code == 0 and container.restart_policy != "always":
         container.desired = Desired.STOPPED  # it did its work and ended
-    elif status == Status.STOPPED and cause == "engine" and container.restart_policy == "no":
+    elif status == Status.STOPPED and cause == "engine" and (container.restart_policy == "no" or not settings_of(container).auto_start):
         container.desired = Desired.STOPPED  # nobody starts it again
     Container.objects.filter(pk=container.pk).update(
         status=status, status_reason=reason, status_since=container.status_since, status_deadline=deadline, desired=container.desired
     )
     if status != before:
-        if status == Status.CRASHED or (cause == "external" and before not in PASSING):
-            record(f"containers.{status}", actor=_node_actor(container.node), target=target(container), message=reason)
-        if status == Status.CRASHED or (status == Status.STOPPED and container.desired == Desired.RUNNING):
-            power.plan_restart(container, crashed=status == Status.CRASHED or cause != "engine")
+        if crashed or (cause == "external" and before not in PASSING):
+            # A loop is told once, when it begins; its rare tries are crashes as any.
+            word = Status.CRASHED if crashed and crashes.in_a_row(container) != crashes.LOOP_AFTER else status
+            told = crashes.facts(container) if crashed else None
+            record(f"containers.{word}", actor=_node_actor(container.node), target=target(container), message=reason, after=told)
+        if crashed or (status == Status.STOPPED and container.desired == Desired.RUNNING):
+            power.plan_restart(container, crashed=crashed or cause != "engine")
     announce(container)
 
 
@@ -139,7 +147,9 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
     if error:
         return error[:255]
     if status == Status.CRASHED:
-        return "Out of memory: raise its limit." if container.oom_killed else f"Ended by itself with exit code {container.exit_code}."
+        return crashes.words(container)
+    if status == Status.CRASH_LOOP:
+        return crashes.loop_words(container)[:255]
     if cause == "external":
         what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
         return f"{what} on the node, not through Lormas."

@@ -14,9 +14,12 @@ from agent.protocol.messages import ContainerSpec, Part, StopSpec
 from agent.protocol.parts import ConfigEdit
 from audit.services import Actor, record
 from containers.models import Container
+from containers.services import crashes
 from containers.services.create import registry_auth, render_spec
 from containers.services.locks import require_online, take
+from containers.services.manners import engine_part
 from containers.services.publish import announce, target
+from containers.spec import as_kept
 from containers.states import Desired, Status, allowed_actions
 from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
@@ -37,8 +40,6 @@ CAPABILITY = {
 
 START_SECONDS = 1000
 SLACK_SECONDS = 60
-STEADY = timedelta(minutes=10)
-"""Who ran so long is not in a crash loop: delays and count begin anew."""
 DESIRED = {"start": Desired.RUNNING, "restart": Desired.RUNNING, "stop": Desired.STOPPED, "kill": Desired.STOPPED}
 
 
@@ -117,10 +118,11 @@ def overtake(container: Container, running: Operation) -> None:
 def current_spec(container: Container) -> ContainerSpec:
     """Rendered anew, so that edits count from the next start; kept on the row, with a mark if the node's container is of another spec."""
     spec = render_spec(container)
-    plain = msgspec.to_builtins(spec)
+    plain = as_kept(spec)
     if plain != container.spec:
-        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=True)
-        container.spec, container.spec_changed = plain, True
+        changed = container.spec_changed or engine_part(plain) != engine_part(container.spec)
+        Container.objects.filter(pk=container.pk).update(spec=plain, spec_changed=changed)
+        container.spec, container.spec_changed = plain, changed
     return spec
 
 
@@ -179,14 +181,13 @@ def typed(container: Container, text: str) -> bool:
 
 
 def plan_restart(container: Container, *, crashed: bool = True) -> None:
-    """By policy, with a delay that grows with each crash (1, 2, 4 … 60 s); the sweep carries it out, so it survives our own death.
+    """By policy, with a delay that grows with each crash (`crashes.delay_seconds`); the sweep carries it out, so it survives our own death.
 
     `crashed` False: it ended without a fault of its own (with its engine), which counts for nothing and is put right at once.
     """
     if container.restart_policy == "no" or container.desired != Desired.RUNNING:
         return
-    ran = container.finished_at - container.started_at if container.finished_at and container.started_at else timedelta()
-    before = 0 if ran >= STEADY else container.restarts
-    delay = min(2 ** min(before, 6), 60) if crashed else 1
-    Container.objects.filter(pk=container.pk).update(restart_at=clock.now() + timedelta(seconds=delay), restarts=before + (1 if crashed else 0))
+    count = crashes.in_a_row(container) if crashed else container.restarts
+    delay = crashes.delay_seconds(count) if crashed else 1
+    Container.objects.filter(pk=container.pk).update(restart_at=clock.now() + timedelta(seconds=delay), restarts=count)
     jobs.enqueue_on_commit("containers.tasks.restart_due", countdown_seconds=delay)

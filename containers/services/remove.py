@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from agent.protocol.commands import RemovePayload, StopPayload
 from audit.services import Actor, record
-from containers.models import Container
+from containers.models import Container, KeptLog
 from containers.services.locks import take
 from containers.services.power import SLACK_SECONDS, overtake, stop_spec
 from containers.services.publish import announce, target
@@ -66,7 +67,7 @@ def restore_container(container: Container, *, actor: Actor) -> Container:
 
 
 def purge_container(container: Container, *, user: Any, actor: Actor) -> Operation:
-    """Remove it from its node with its data and logs; the row goes when the node has confirmed."""
+    """Remove it from its node with its data; the row goes when the node has confirmed. Its log is kept for LOG_RETENTION_DAYS."""
     with transaction.atomic():
         container = Container.objects.select_for_update(of=("self",)).select_related("node", "operation").get(pk=container.pk)
         if container.running_operation is not None:
@@ -84,7 +85,7 @@ def purge_container(container: Container, *, user: Any, actor: Actor) -> Operati
         commands.enqueue(
             container.node,
             "container.remove",
-            payload=RemovePayload(),
+            payload=RemovePayload(keep_logs=settings.LOG_RETENTION_DAYS > 0),
             operation=operation,
             subject_id=container.pk,
             epoch=container.epoch,
@@ -98,6 +99,9 @@ def forget(container: Container) -> None:
     """The row, its ports and its share of the node go. Inside the caller's transaction."""
     if container.node_id is not None:
         release(container.node_id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes)
+        if container.observed and settings.LOG_RETENTION_DAYS > 0:
+            kept = {"name": container.name, "owner_id": container.owner_id, "node_id": container.node_id, "deleted_at": clock.now()}
+            KeptLog.objects.update_or_create(pk=container.pk, defaults=kept)
     container.status = Status.DELETED
     announce(container)
     container.ports.all().delete()

@@ -9,7 +9,7 @@ from typing import Literal
 from django.conf import settings
 
 from agent.protocol.messages import Mount, PortBinding
-from agent.protocol.parts import Readiness
+from agent.protocol.parts import HealthCheck, Readiness
 from containers.models import Container
 from containers.spec import Startup
 from eggs.configfiles import edits_of
@@ -104,9 +104,23 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
         config_files=tuple(edits_of(rendered.config_files, data_target=rendered.data_target)),
         readiness=Readiness(done=definition.startup_done, strip_ansi=definition.strip_ansi, timeout_seconds=READY_SECONDS),
         features=tuple(definition.features),
+        health=_health(definition),
         confined=is_confined(definition),
     )
     return Rendered(startup, list(rendered.errors)), wanted
+
+
+def _health(definition: EggDefinition) -> HealthCheck | None:
+    found = definition.health
+    if found is None:
+        return None
+    return HealthCheck(
+        test=found.test,
+        interval_seconds=found.interval_seconds,
+        timeout_seconds=found.timeout_seconds,
+        retries=found.retries,
+        start_seconds=found.start_seconds,
+    )
 
 
 def _binds(privileges: Sequence[Privilege]) -> list[Mount]:

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Any, Final
 
-from eggs.definition import DefaultLimits, EggDefinition, Health, Privilege, Variable
+from eggs.definition import MAX_VARIABLES, DefaultLimits, EggDefinition, Health, Privilege, Variable
 from eggs.formats import plain
 from eggs.formats.collections import MAX_EGGS, Contents, Found, Skipped
 from eggs.formats.extension import is_path
@@ -61,6 +61,8 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
     tmpfs = _volumes(service, folders, warnings, asked)
     privileges = [*folders.privileges, *_privileges(service, warnings)]
     variables = _environment(service.get("environment"), warnings, asked)
+    entrypoint, command = ([asked.words(word) for word in plain.words_of(service.get(key))] for key in ("entrypoint", "command"))
+    ports = _ports(service, warnings, asked)
     _leftovers(service, warnings)
     whole = name if not project or project == name else f"{project} {name}"
     grace = _seconds(service.get("stop_grace_period"))
@@ -75,8 +77,8 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         stop=_stop(service.get("stop_signal"), warnings),
         grace_seconds=min(3600.0, grace) if grace else 10.0,
         runs="image",
-        entrypoint=[asked.words(word) for word in plain.words_of(service.get("entrypoint"))],
-        command=[asked.words(word) for word in plain.words_of(service.get("command"))],
+        entrypoint=entrypoint,
+        command=command,
         working_dir=service["working_dir"] if is_path(service.get("working_dir")) else "",
         user=_user(service.get("user"), warnings),
         tty=service.get("tty") is True,
@@ -84,7 +86,7 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         health=_health(service.get("healthcheck"), warnings),
         limits=_limits(service),
         data_target=folders.data_target,
-        ports=_ports(service, warnings, asked),
+        ports=ports,
         privileges=privileges,
     )
 
@@ -151,6 +153,8 @@ def _environment(found: Any, warnings: Warnings, asked: _Asked) -> list[Variable
         pairs = [(str(name), None if value is None else plain.text_of(value)) for name, value in found.items()]
     else:
         pairs = []
+    if len(pairs) > MAX_VARIABLES:
+        raise EggRefused("E_VARIABLES", f"An egg has {MAX_VARIABLES} variables at most.")
     made = []
     for name, value in pairs:
         if not plain.ENV_NAME.match(name):
@@ -163,8 +167,8 @@ def _environment(found: Any, warnings: Warnings, asked: _Asked) -> list[Variable
 
 
 def _volumes(service: dict[str, Any], folders: plain.Folders, warnings: Warnings, asked: _Asked) -> list[str]:
-    tmpfs = [text.partition(":")[0] for item in _list(service.get("tmpfs")) if (text := plain.text_of(item))]
-    for item in _list(service.get("volumes")):
+    tmpfs = [text.partition(":")[0] for item in _list(service.get("tmpfs"))[: plain.MAX_ITEMS] if (text := plain.text_of(item))]
+    for item in _list(service.get("volumes"))[: plain.MAX_ITEMS]:
         if isinstance(item, dict):
             kind, source, target = (plain.text_of(asked.flat(item.get(key))) for key in ("type", "source", "target"))
             read_only = item.get("read_only") is True
@@ -192,10 +196,10 @@ def _privileges(service: dict[str, Any], warnings: Warnings) -> list[Privilege]:
         found += plain.privileged(warnings, "host_network", "", "the machine's own network")
     elif mode not in ("", "bridge", "default"):
         warnings.add("W_NETWORK", f"network_mode {mode[:40]!r} is left out: containers get the panel's own network.")
-    for device in _list(service.get("devices")):
+    for device in _list(service.get("devices"))[: plain.MAX_ITEMS]:
         path = plain.text_of(device).partition(":")[0]
         found += plain.privileged(warnings, "device", path, f"the device {path[:60]}")
-    for name in _list(service.get("cap_add")):
+    for name in _list(service.get("cap_add"))[: plain.MAX_ITEMS]:
         capability = plain.text_of(name).upper().removeprefix("CAP_")
         found += plain.privileged(warnings, "capability", capability, f"the capability {capability[:40]}")
     shared = [key for key in ("pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent", "volumes_from") if service.get(key)]
@@ -218,7 +222,7 @@ def _leftovers(service: dict[str, Any], warnings: Warnings) -> None:
 
 def _ports(service: dict[str, Any], warnings: Warnings, asked: _Asked) -> list[Any]:
     ports: list[Any] = []
-    for item in _list(service.get("ports")):
+    for item in _list(service.get("ports"))[: plain.MAX_ITEMS]:
         flat = {key: asked.flat(value) for key, value in item.items()} if isinstance(item, dict) else asked.flat(item)
         ports += [port for port in plain.port_of(flat, warnings) if port not in ports]
     return ports[: plain.MAX_PORTS]

@@ -6,18 +6,17 @@ What they could not take as it is (a reserved name, an author without an address
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+import yaml
 
 from eggs import rules
 from eggs.definition import EggDefinition, Variable
 from eggs.formats.newest import EMAIL
+from eggs.formats.yamlcore import resolve
 from lormas.common import clock
 
 Raw = dict[str, Any]
@@ -101,30 +100,54 @@ def as_json(raw: Raw) -> bytes:
     return json.dumps(raw, indent=4, ensure_ascii=False).encode()
 
 
+_PLAIN: Final = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@-]+)*\Z")
+_BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _BLOCK: Final = re.compile(r"(?=[^\n]*\n)[!-~\u00a1-\u024f][\n -~\u00a1-\u024f\u3000-\u9fff\uff00-\uff60]*[!-~\u00a1-\u024f\u3001-\u9fff]\n?\Z")
 """Texts that a literal block holds to the letter; what else has line ends goes into quotes."""
 
 
+class _Styled(str):
+    """A text and how YAML writes it: `|` or `"`."""
+
+    __slots__ = ("style",)
+    style: str
+
+
+class _Dumper(_BASE):  # type: ignore[misc]
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent(dumper: Any, text: _Styled) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=text.style)
+
+
+_Dumper.add_representer(_Styled, _represent)
+
+
+def _styled(text: str, style: str) -> str:
+    made = _Styled(text)
+    made.style = style
+    return made
+
+
 def as_yaml(raw: Raw) -> bytes:
-    """YAML with scripts as blocks."""
+    """YAML with scripts as blocks; what any reader of YAML might take for something else than text is in quotes."""
 
     def in_line(value: str) -> str:
-        return value if value.isprintable() and value.isascii() and ":" not in value else DoubleQuotedScalarString(value)
+        return value if _PLAIN.match(value) and resolve(value) == value else _styled(value, '"')
 
     def dressed(value: Any) -> Any:
         if isinstance(value, str):
-            if _BLOCK.match(value) and " \n" not in value:
-                return LiteralScalarString(value)
-            return in_line(value)
+            return _styled(value, "|") if _BLOCK.match(value) and " \n" not in value else in_line(value)
         if isinstance(value, dict):
             return {in_line(key): dressed(child) for key, child in value.items()}
         return [dressed(child) for child in value] if isinstance(value, list) else value
 
-    stream = io.StringIO()
-    writer = YAML()
-    writer.width = 10**6
-    writer.dump(dressed(raw), stream)
-    return stream.getvalue().encode()
+    text: bytes = yaml.dump(
+        dressed(raw), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6, encoding="utf-8", default_flow_style=False
+    )
+    return text
 
 
 def filename(definition: EggDefinition, *, encoding: str) -> str:

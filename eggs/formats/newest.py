@@ -7,7 +7,7 @@ import uuid
 from typing import Any, Final
 
 from eggs import pictures, rules
-from eggs.definition import ConfigFile, EggDefinition, InstallScript, Variable
+from eggs.definition import MAX_VARIABLES, ConfigFile, EggDefinition, InstallScript, Variable
 from eggs.formats.extension import extension_of, is_image_egg
 from eggs.problems import EggRefused, Warnings
 from lormas.common import strictjson
@@ -139,6 +139,8 @@ def _variables(raw: Raw, warnings: Warnings) -> list[Variable]:
         found = []
     if not isinstance(found, list):
         raise EggRefused("E_VARIABLES", "variables is no list.")
+    if len(found) > MAX_VARIABLES:
+        raise EggRefused("E_VARIABLES", f"An egg has {MAX_VARIABLES} variables at most.")
     made = [_variable(entry, warnings) for entry in found]
     names, envs = [variable.name for variable in made], [variable.env_variable for variable in made]
     if len(set(envs)) != len(envs):
@@ -183,7 +185,7 @@ def _rules(found: Any, warnings: Warnings) -> list[str]:
     items = (
         rules.split(found) if isinstance(found, str) else [item for item in found or [] if isinstance(item, str)] if isinstance(found, list) else []
     )
-    made = [item for item in items if item.strip()]
+    made = [item for item in items if item.strip()][: rules.MAX_RULES]
     for rule in map(rules.parse, made):
         if rule.kind == "unknown":
             warnings.add("W_UNKNOWN_RULE", f"The rule {rule.name[:32]!r} is not known and counts for nothing.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
-from eggs.definition import EggDefinition, EggPort, Privilege, Variable
+from eggs.definition import MAX_VARIABLES, EggDefinition, EggPort, Privilege, Variable
 from eggs.formats import plain
 from eggs.formats.collections import MAX_EGGS, Contents, Found, Skipped
 from eggs.problems import EggRefused, Warnings
@@ -96,7 +96,7 @@ def _list(value: Any) -> list[Any]:
 
 def _ports(found: Any, warnings: Warnings) -> list[EggPort]:
     ports: list[EggPort] = []
-    for item in _list(found):
+    for item in _list(found)[: plain.MAX_ITEMS]:
         # `${VAR}:${VAR}/proto`: the number is a variable's; inside it is whatever the image listens on
         if "${" in plain.text_of(item):
             warnings.add("W_PORT", f"The port {plain.text_of(item)[:40]!r} is a variable's and left out.")
@@ -106,7 +106,7 @@ def _ports(found: Any, warnings: Warnings) -> list[EggPort]:
 
 
 def _volumes(found: Any, folders: plain.Folders, warnings: Warnings) -> None:
-    for item in _list(found):
+    for item in _list(found)[: plain.MAX_ITEMS]:
         if isinstance(item, str):
             first, colon, rest = item.partition(":")
             source, target, read_only = (first, rest.partition(":")[0], rest.endswith(":ro")) if colon else ("", first, False)
@@ -140,6 +140,8 @@ def _privileges(template: dict[str, Any], warnings: Warnings) -> list[Privilege]
 
 def _variables(found: Any, warnings: Warnings) -> list[Variable]:
     made: list[Variable] = []
+    if len(_list(found)) > MAX_VARIABLES:
+        raise EggRefused("E_VARIABLES", f"An egg has {MAX_VARIABLES} variables at most.")
     for item in _list(found):
         name = plain.text_of(item.get("name")).strip() if isinstance(item, dict) else ""
         if not isinstance(item, dict) or not plain.ENV_NAME.match(name):

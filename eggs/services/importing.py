@@ -171,4 +171,5 @@ def show(egg: Egg, definition: EggDefinition) -> None:
 
 def import_bundled() -> list[Egg]:
     """The eggs that come with Lormas; a second call changes nothing."""
-    return [egg for file in sorted(BUNDLED.glob("*.json")) for egg in import_egg(file.read_bytes(), filename=file.name, bundled=True).eggs]
+    files = sorted(file for file in BUNDLED.iterdir() if file.suffix in (".json", ".yaml"))
+    return [egg for file in files for egg in import_egg(file.read_bytes(), filename=file.name, bundled=True).eggs]

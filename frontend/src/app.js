@@ -5,7 +5,15 @@ import "./live.js";
 import "./palette.js";
 
 // The heavy parts come only with the pages that show them.
-const lazily = { "lm-log": () => import("./log.js"), "lm-charts": () => import("./charts.js"), "form[data-new-container]": () => import("./newform.js"), "[data-passkey]": () => import("./passkeys.js"), "[data-calendar]": () => import("./calendar.js") };
+const lazily = {
+  "lm-log": () => import("./log.js"),
+  "lm-files": () => import("./files.js"),
+  "lm-terminals": () => import("./terminals.js"),
+  "lm-charts": () => import("./charts.js"),
+  "form[data-new-container]": () => import("./newform.js"),
+  "[data-passkey]": () => import("./passkeys.js"),
+  "[data-calendar]": () => import("./calendar.js"),
+};
 function load() { for (const [selector, get] of Object.entries(lazily)) if (get && document.querySelector(selector)) { lazily[selector] = null; get(); } }
 load();
 document.addEventListener("htmx:afterSettle", load);

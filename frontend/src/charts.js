@@ -8,7 +8,7 @@ const lang = document.documentElement.lang || "en";
 const SECOND = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }), DAY = new Intl.DateTimeFormat(lang, { weekday: "short", day: "numeric" });
 const times = (_u, splits, _axis, _space, step) => splits.map((t) => (step >= 86400 || new Date(t * 1000).getHours() + new Date(t * 1000).getMinutes() === 0 ? DAY : step < 60 ? SECOND : HOUR).format(new Date(t * 1000)));
-const FORMAT = { cpu: percent, memory: bytes, network: rate, block: rate };
+const FORMAT = { cpu: percent, memory: bytes, network: rate, block: rate, disk: bytes };
 
 class Charts extends HTMLElement {
   async connectedCallback() {
@@ -34,18 +34,18 @@ class Charts extends HTMLElement {
     return samples.map((s) => {
       const t = typeof s.time === "number" ? s.time : Date.parse(s.time) / 1000;
       const per = (key, rated) => { if (s[rated] !== undefined) return s[rated]; return before && t > before.t && s[key] >= before.s[key] ? (s[key] - before.s[key]) / (t - before.t) : null; };
-      const row = { t, cpu: s.cpu_percent ?? null, memory: s.memory_bytes ?? null, limit: s.memory_limit_bytes || null, rx: per("network_rx_bytes", "network_rx_rate"), tx: per("network_tx_bytes", "network_tx_rate"), read: per("block_read_bytes", "block_read_rate"), write: per("block_write_bytes", "block_write_rate") };
+      const row = { t, cpu: s.cpu_percent ?? null, memory: s.memory_bytes ?? null, limit: s.memory_limit_bytes || null, disk: s.disk_bytes ?? null, rx: per("network_rx_bytes", "network_rx_rate"), tx: per("network_tx_bytes", "network_tx_rate"), read: per("block_read_bytes", "block_read_rate"), write: per("block_write_bytes", "block_write_rate") };
       before = { t, s }; return row;
     });
   }
   push(s) {
-    this.rows.push({ t: s.time, cpu: s.cpu_percent, memory: s.memory_bytes, limit: s.memory_limit_bytes || null, rx: s.rx_rate ?? null, tx: s.tx_rate ?? null, read: s.read_rate ?? null, write: s.write_rate ?? null });
+    this.rows.push({ t: s.time, cpu: s.cpu_percent, memory: s.memory_bytes, limit: s.memory_limit_bytes || null, disk: s.disk_bytes ?? 0, rx: s.rx_rate ?? null, tx: s.tx_rate ?? null, read: s.read_rate ?? null, write: s.write_rate ?? null });
     const from = s.time - this.seconds; while (this.rows.length && this.rows[0].t < from) this.rows.shift();
     if (this.charts.length) this.charts.forEach((chart, i) => { chart.setData(this.data(this.boxes[i].dataset.chart)); if (chart.cursor.idx == null) chart.hooks.setCursor?.forEach((hook) => hook(chart)); }); else this.draw();
   }
   data(kind) {
     const t = this.rows.map((row) => row.t), pick = (key) => this.rows.map((row) => row[key]);
-    return { cpu: [t, pick("cpu")], memory: [t, pick("memory")], network: [t, pick("rx"), pick("tx")], block: [t, pick("read"), pick("write")] }[kind];
+    return { cpu: [t, pick("cpu")], memory: [t, pick("memory")], disk: [t, pick("disk")], network: [t, pick("rx"), pick("tx")], block: [t, pick("read"), pick("write")] }[kind];
   }
   draw() {
     for (const chart of this.charts) chart.destroy();
@@ -56,12 +56,13 @@ class Charts extends HTMLElement {
     const ink = css("--ink"), mute = css("--ink-3"), line = css("--line");
     for (const box of this.boxes) {
       const kind = box.dataset.chart, format = FORMAT[kind], two = kind === "network" || kind === "block", now = box.closest(".panel").querySelector(".chart-now");
+      const most = Number(box.dataset.limit) || 0;
       const series = (color, fill, dash) => ({ stroke: color, width: 1.5, fill, dash, points: { show: false }, spanGaps: false });
       const soft = `color-mix(in srgb, ${ink} 8%, transparent)`;
       box.replaceChildren();
       const chart = new uPlot({
         width: box.clientWidth - 16, height: 180, cursor: { sync: { key: this.sync.key }, y: false, points: { size: 6 }, drag: { x: true, y: false } }, legend: { show: false }, padding: [10, 16, 0, 0],
-        scales: { x: { time: true }, y: { range: (_u, _min, max) => [0, Math.max(max * 1.15 || 1, kind === "cpu" ? 5 : 1024)] } },
+        scales: { x: { time: true }, y: { range: (_u, _min, max) => [0, most && max <= most ? most : Math.max(max * 1.15 || 1, kind === "cpu" ? 5 : 1024)] } },
         series: two ? [{}, series(ink, undefined), series(mute, undefined, [4, 3])] : [{}, series(ink, soft)],
         axes: [{ stroke: mute, grid: { show: false }, ticks: { show: false }, font: "11px Geist Variable, sans-serif", size: 24, values: times }, { stroke: mute, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px Geist Variable, sans-serif", size: 66, values: (_u, ticks) => ticks.map((v) => format(v)), space: 36, ...(kind === "cpu" ? {} : { incrs: BINARY }) }],
         hooks: { setCursor: [(u) => { if (!now) return; const i = u.cursor.idx ?? u.data[0].length - 1; now.textContent = u.data.slice(1).map((column) => format(column[i] ?? NaN)).join(" / "); }] },

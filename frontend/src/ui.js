@@ -79,11 +79,17 @@ addEventListener("scroll", (event) => { if (tipFor && event.target.contains?.(ti
 
 // words for screen readers, and toasts that come from scripts
 export function say(text) { const box = $("#say"); if (box && text) { box.textContent = ""; box.textContent = text; } }
-export function toast({ tone = "red", title, text = "", id = "" }) {
+export function toast({ tone = "red", title, text = "", id = "", act = null, fade = 0 }) {
   const made = $("#toast-template").content.firstElementChild.cloneNode(true);
   made.classList.add(tone);
   made.querySelector("strong").textContent = title; made.querySelector("p").textContent = text;
   if (id) { document.getElementById(id)?.remove(); made.id = id; }
+  if (act) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "btn s", textContent: act.label });
+    button.addEventListener("click", () => { made.remove(); act.run(); });
+    made.querySelector("div").append(button);
+  }
+  if (fade) made.dataset.fade = fade;
   $("#toasts").append(made);
 }
 new MutationObserver((found) => { for (const { addedNodes } of found) for (const node of addedNodes) { if (node.dataset?.replaces) document.getElementById(node.dataset.replaces)?.remove(); if (node.dataset?.fade) setTimeout(() => { if (!node.matches(":hover, :focus-within")) node.remove(); else node.addEventListener("pointerleave", () => node.remove(), { once: true }); }, Number(node.dataset.fade)); } }).observe($("#toasts") ?? document.createElement("div"), { childList: true });
@@ -146,5 +152,7 @@ document.addEventListener("input", (event) => {
   const wanted = box.value.trim().toLowerCase();
   for (const card of $(box.dataset.cards).children) card.hidden = !card.textContent.toLowerCase().includes(wanted);
 });
+// one box that ticks all
+document.addEventListener("change", (event) => { const all = event.target.dataset?.all; if (all) for (const box of event.target.closest(".panel").querySelectorAll(all)) box.checked = event.target.checked; });
 // forms that go by themselves when something is chosen (filters)
 document.addEventListener("change", (event) => { if (event.target.form?.hasAttribute("data-auto") && !event.target.matches("[type='search']")) event.target.form.requestSubmit(); });

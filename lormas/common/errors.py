@@ -71,6 +71,12 @@ class PreconditionFailed(Problem):
     status, code, title = 412, "precondition_failed", "Changed in the meantime"
 
 
+class TooLarge(Problem):
+    """413."""
+
+    status, code, title = 413, "too_large", "Too large"
+
+
 class Refused(Problem):
     """422: valid shape, refused by a rule."""
 

@@ -35,12 +35,14 @@ PLACES: tuple[Place, ...] = (
     Place(_("Eggs"), "egg", "eggs:list", "eggs.view", _("Workloads")),
     Place(_("Nodes"), "server", "nodes:list", "nodes.view", _("Fleet")),
     Place(_("Clusters"), "boxes", "nodes:clusters", "nodes.view", _("Fleet")),
+    Place(_("Registries"), "package", "nodes:registries", "clusters.manage", _("Fleet")),
     Place(_("Operations"), "activity", "operations:list", "", _("Fleet")),
     Place(_("Available"), "calendar-days", "reservations:available", "machines.view", _("Pool")),
     Place(_("Reservations"), "calendar-clock", "reservations:list", "machines.view", _("Pool")),
     Place(_("Machines"), "computer", "reservations:machines", "machines.view", _("Pool")),
-    Place(_("Users"), "users", "accounts:users", "users.view", _("Admin")),
-    Place(_("Roles"), "shield", "accounts:roles", "roles.manage", _("Admin")),
+    Place(_("Users"), "users", "people:users", "users.view", _("Admin")),
+    Place(_("Roles"), "shield", "people:roles", "roles.manage", _("Admin")),
+    Place(_("Jobs"), "calendar-clock", "nodes:jobs", "system.view", _("Admin")),
     Place(_("Audit"), "scroll-text", "audit:list", "audit.view", _("Admin")),
 )
 

@@ -62,7 +62,7 @@ def mine(request: HttpRequest) -> HttpResponse:
 def _mine(user: Any) -> dict[str, Any]:
     own = visible_containers(user).filter(owner=user)
     # What needs a look first: failed before passing before running before stopped.
-    order = {Status.CRASHED: 0, Status.FAILED: 0, Status.MISSING: 0, Status.UNKNOWN: 1, Status.STOPPED: 4}
+    order = {Status.CRASHED: 0, Status.CRASH_LOOP: 0, Status.FAILED: 0, Status.MISSING: 0, Status.UNKNOWN: 1, Status.STOPPED: 4}
     found = list(own.for_list()[:200])
     found.sort(key=lambda c: order.get(Status(c.status), 2 if c.status in PASSING else 3))
     return {"rows": dressed(found[:MINE], user), "mine": own.count(), "may_create": has(user, "containers.create"), "nodes": visible_nodes(user)[:1]}
@@ -70,7 +70,7 @@ def _mine(user: Any) -> dict[str, Any]:
 
 def _numbers(user: Any) -> dict[str, Any]:
     counts = counts_by_status(visible_containers(user))
-    bad = sum(counts.get(status, 0) for status in (Status.CRASHED, Status.FAILED, Status.MISSING))
+    bad = sum(counts.get(status, 0) for status in (Status.CRASHED, Status.CRASH_LOOP, Status.FAILED, Status.MISSING))
     return {
         "containers": sum(counts.values()),
         "running": counts.get(Status.RUNNING, 0),

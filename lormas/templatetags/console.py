@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
@@ -36,6 +36,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
         "stopped": (lazy("Stopped"), "hollow"),
         "restarting": (lazy("Restarting"), "blue busy"),
         "crashed": (lazy("Crashed"), "red"),
+        "crash_loop": (lazy("Crash loop"), "red"),
         "failed": (lazy("Failed"), "red"),
         "missing": (lazy("Missing"), "red hollow"),
         "unknown": (lazy("Unknown"), "amber"),
@@ -90,6 +91,9 @@ ACTS: dict[str, tuple[Any, str]] = {
     "kill": (lazy("Kill"), "skull"),
     "pause": (lazy("Pause"), "pause"),
     "unpause": (lazy("Resume"), "play"),
+    "delete": (lazy("Delete"), "trash-2"),
+    "restore": (lazy("Restore"), "undo-2"),
+    "purge": (lazy("Delete for good"), "trash-2"),
 }
 
 
@@ -220,6 +224,12 @@ def ago(value: Any, how: str = "ago") -> SafeString | str:
 
 
 @register.simple_tag
+def ago_unix(seconds: float) -> SafeString | str:
+    """As `ago`, from Unix seconds; 0 is unknown."""
+    return ago(datetime.fromtimestamp(seconds, UTC)) if seconds else "–"
+
+
+@register.simple_tag
 def took(start: datetime | None, end: datetime | None) -> str:
     """How long it took: `0.4 s`, `2m 3s`."""
     if not start or not end:
@@ -291,6 +301,25 @@ ENTRY_WORDS: dict[str, Any] = {
     "nodes.token": lazy("renewed the token of node"),
     "eggs.import": lazy("imported egg"),
     "eggs.delete": lazy("deleted egg"),
+    "nodes.drain": lazy("began to drain node"),
+    "nodes.undrain": lazy("undrained node"),
+    "nodes.upgrade": lazy("upgraded the agent of node"),
+    "nodes.image_pull": lazy("pulled an image onto node"),
+    "nodes.prune": lazy("made room on node"),
+    "nodes.images_remove": lazy("removed an image from node"),
+    "nodes.volumes_remove": lazy("removed a volume from node"),
+    "nodes.networks_remove": lazy("removed a network from node"),
+    "nodes.maintenance_plan": lazy("planned maintenance of"),
+    "nodes.maintenance_cancel": lazy("called off maintenance of"),
+    "nodes.orphan_remove": lazy("had a container that nobody knows removed from node"),
+    "nodes.orphan_keep": lazy("kept a container that nobody knows on node"),
+    "nodes.onboarding_key": lazy("made the onboarding key"),
+    "nodes.onboarding_revoke": lazy("revoked the onboarding key"),
+    "registries.create": lazy("stored the registry"),
+    "registries.update": lazy("changed the registry"),
+    "registries.delete": lazy("forgot the registry"),
+    "containers.move": lazy("moved to another node:"),
+    "jobs.run": lazy("ran the job"),
     "nodes.set_status": lazy("changed the status of node"),
     "quickstart.hello": lazy("deployed the first container,"),
     "accounts.sign_up": lazy("made an account"),
@@ -398,3 +427,15 @@ def as_toast(message: Any) -> Toast:
 def percent_of(value: Any) -> str:
     """`37 %` of a whole percent."""
     return f"{value}\u202f%"
+
+
+@register.filter
+def revision_word(value: Any, field: str) -> str:
+    """A value of a revision's diff as people read it: sizes in units, ports as `outside -> inside`, long texts cut."""
+    if field.endswith("_bytes") and isinstance(value, int | float):
+        return str(bytes_word(value)) if value else "0"
+    if field == "ports" and isinstance(value, list):
+        words = [f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value]
+        return ", ".join(words) or "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 400 else text[:399] + "…"

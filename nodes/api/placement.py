@@ -10,10 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import require
 from lormas.common.api.serializers import StrictSerializer
 from nodes import placement, selectors, services
-from nodes.access import get_cluster, get_node
+from nodes.access import get_cluster, get_node, visible_nodes
+from nodes.api.views import see_nodes
 
 MAX_BYTES = 2**50
 
@@ -128,7 +128,7 @@ class PlacementPreview(APIView):
     @extend_schema(tags=["nodes"], request=DemandSerializer, responses={200: RankingSerializer})
     def post(self, request: Request) -> Response:
         """Rank the nodes for a demand; says for each why it stands there, or which rule refused it. Changes nothing."""
-        require(request.user, "nodes.view")
+        see_nodes(request)
         serializer = DemandSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         body: dict[str, Any] = serializer.validated_data
@@ -138,7 +138,9 @@ class PlacementPreview(APIView):
         demand = demand_from(body)
         there = selectors.taken_for(demand)
         ranking = placement.rank(
-            demand, selectors.placement_views(ports_taken=there.ports, running=there.labels), strategy=cluster.strategy if cluster else "spread"
+            demand,
+            selectors.placement_views(among=visible_nodes(request.user), ports_taken=there.ports, running=there.labels),
+            strategy=cluster.strategy if cluster else "spread",
         )
         answer = {
             "candidates": [

@@ -142,6 +142,7 @@ def test_the_life_of_a_passkey(chromium: Any, panel: Panel, alice: Any, settings
     person.arrives("/profile")
     person.go("/settings")
     page.get_by_role("button", name="Remove the passkey Laptop").click()
+    page.locator("dialog[open]").get_by_role("button", name="Remove", exact=True).click()
     page.locator("text=The passkey was removed").first.wait_for(timeout=30_000)
     assert not Authenticator.objects.filter(user=alice).exists()
     person.sign_out()
@@ -150,6 +151,8 @@ def test_the_life_of_a_passkey(chromium: Any, panel: Panel, alice: Any, settings
     assert [line for line in person.complaints if "401" not in line] == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any, panel: Panel, alice: Any, settings: Any) -> None:
     """WCAG 2.2 AA in both themes; 360 px wide; nothing against the policy."""
     from axe_playwright_python.sync_playwright import Axe

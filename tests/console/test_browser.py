@@ -103,7 +103,7 @@ def visit(chromium: Any, panel: Panel) -> Iterator[Callable[..., Visitor]]:
 def addresses(web: Any, node: Any, egg: Any, failed: Any, pending: Any) -> list[str]:
     one, it, known = f"/containers/{web.pk}", f"/nodes/{node.pk}", f"/eggs/{egg.pk}"
     containers = ["/containers", "/containers/new", "/containers/new?source=image", f"/containers/new?egg={egg.pk}"]
-    details = [one, *(f"{one}/{tab}" for tab in ("stats", "settings", "activity", "delete"))]
+    details = [one, *(f"{one}/{tab}" for tab in ("stats", "files", "terminal", "settings", "activity", "delete"))]
     fleet = ["/nodes", "/nodes/new", it, f"{it}/edit", f"/nodes/{pending.pk}", "/operations", f"/operations/{failed.pk}"]
     return ["/", *containers, *details, *fleet, "/eggs", known, "/eggs/import", "/profile", "/password"]
 
@@ -295,3 +295,44 @@ def test_a_flood_stays_bounded_and_is_followed_until_a_hand_scrolls(visit: Calla
     assert page.evaluate(bottom) > 200
     page.click(".log-new")
     visitor.until(f"{bottom} < 12")
+
+
+def test_what_a_console_asks_is_answered_in_the_page(visit: Callable[[Any], Visitor], alice: Any, node: Any, puppet: Puppet) -> None:
+    """A prompt comes by itself while somebody looks, does what it promises, and goes."""
+    import json
+
+    from agent.protocol.messages import ContainerReport
+    from containers.models import Container
+    from containers.services import observe
+    from eggs.services import import_egg
+    from nodes.commands import payload_of
+    from nodes.models import Command
+    from tests.console.conftest import make_container
+
+    plain = {
+        "meta": {"version": "PTDL_v2"},
+        "name": "Craft",
+        "author": "lormas@example.org",
+        "features": ["eula"],
+        "docker_images": {"Java": "example.org/java:21"},
+        "startup": "java -jar server.jar",
+        "config": {"files": "{}", "startup": '{"done": "Done"}', "stop": "stop"},
+        "scripts": {"installation": {"script": "", "container": "", "entrypoint": ""}},
+        "variables": [],
+    }
+    egg = import_egg(json.dumps(plain).encode(), filename="craft.json").eggs[0]
+    craft = make_container("craft", alice, node, egg=egg, egg_version=egg.current, image="example.org/java:21", observed="running")
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{craft.pk}/console")
+    assert page.locator("#c-prompts section").count() == 0
+    report = ContainerReport(container_id=str(craft.pk), state="exited", exit_code=0, seq=1, epoch=craft.epoch, cause="exit", features=["eula"])
+    assert observe.observe(node.pk, report)
+    visitor.until("document.querySelectorAll('#c-prompts section').length === 1")
+    assert "Accept and start" in page.inner_text("#c-prompts")
+    page.get_by_role("button", name="Accept and start").click()
+    visitor.until("document.querySelectorAll('#c-prompts section').length === 0")
+    command = Command.objects.get(subject_id=craft.pk)
+    edits = payload_of(command)["edits"]
+    assert [(edit["path"], edit["finds"]) for edit in edits] == [("eula.txt", [["eula", "true"]])]
+    assert Container.objects.get(pk=craft.pk).prompts == []
+    assert visitor.complaints == []

@@ -50,14 +50,14 @@ class PlayedAgent:
         self.seq += 1
         return ContainerReport(container_id=str(container.pk), state=state, seq=self.seq, epoch=container.epoch, **fields)  # type: ignore[arg-type]
 
-    def done(self, container: Any, state: str, **fields: Any) -> Command:
+    def done(self, container: Any, state: str, *, data: dict[str, Any] | None = None, **fields: Any) -> Command:
         """The command has worked: its fact, then its result."""
         from containers.services.observe import observe
 
         command = self.open_command(container)
         report = self.report(container, state, cause="command", **fields)
         observe(command.node_id, report)
-        commands.settle(command.pk, ok=True, data={"runtime_ref": "x"}, report=report)
+        commands.settle(command.pk, ok=True, data=data or {"runtime_ref": "x"}, report=report)
         container.refresh_from_db()
         return command
 

@@ -76,7 +76,7 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def running_stack(tmp_path: Path, **agent_environment: str) -> AsyncIterator[Stack]:
+async def running_stack(tmp_path: Path, *, runtime: str = "docker", **agent_environment: str) -> AsyncIterator[Stack]:
     """All of it as processes; needs `transactional_db`."""
     node, token = await in_thread(register_node, name="e2e", actor=SYSTEM)
     first = random.randrange(33_000, 60_000, 20)  # other tests and people use the engine, too
@@ -85,7 +85,9 @@ async def running_stack(tmp_path: Path, **agent_environment: str) -> AsyncIterat
     await asyncio.to_thread(panel.start)
     link = Link(panel.port)
     await link.start()
-    agent = AgentProcess(data=tmp_path / "agent", panel_url=f"http://127.0.0.1:{link.port}", token=token, **agent_environment).start()
+    agent = AgentProcess(
+        data=tmp_path / "agent", panel_url=f"http://127.0.0.1:{link.port}", token=token, runtime=runtime, **agent_environment
+    ).start()
     built = Stack(panel=panel, link=link, agent=agent, node=node)
     try:
         await built.active()
@@ -97,7 +99,7 @@ async def running_stack(tmp_path: Path, **agent_environment: str) -> AsyncIterat
         await asyncio.to_thread(agent.stop)
         await link.stop()
         await asyncio.to_thread(panel.stop)
-        if "DOCKER_HOST" not in agent_environment:
+        if runtime == "docker" and "DOCKER_HOST" not in agent_environment:
             await asyncio.to_thread(remove_leftovers, ids)
 
 

@@ -78,8 +78,9 @@ class Link:
 class AgentProcess:
     """`lormas-agent run` on a data folder that outlives it."""
 
-    def __init__(self, *, data: Path, panel_url: str, token: str, **environment: str) -> None:
+    def __init__(self, *, data: Path, panel_url: str, token: str, runtime: str = "docker", **environment: str) -> None:
         self.data = data
+        self.runtime = runtime
         self.environment = {
             **os.environ,
             "LORMAS_PANEL_URL": panel_url,
@@ -93,7 +94,7 @@ class AgentProcess:
         self.data.mkdir(parents=True, exist_ok=True)
         out = (self.data.parent / "agent.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "run", "--data", str(self.data), "--runtime", "docker"],
+            [sys.executable, "-m", "agent", "run", "--data", str(self.data), "--runtime", self.runtime, "--allow-process"],
             cwd=ROOT,
             env={**self.environment, **environment},
             stdout=out,

@@ -42,11 +42,12 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("data", "suffix"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_file_is_refused_quickly(data: bytes, suffix: str) -> None:
-    begun = time.monotonic()
+    """C09: each by a code; what it costs is measured in test_fuzz.py."""
+    begun = time.thread_time()  # work, not wall: a busy machine proves nothing
     with pytest.raises(EggRefused) as refused:
         parse(data, filename=f"egg.{suffix}")
     assert refused.value.code.startswith("E_")
-    assert time.monotonic() - begun < 3
+    assert time.thread_time() - begun < 2
 
 
 WRONG: list[Any] = [None, True, 0, -1, 1.5, "", "x", "\u202e", [], [None], [[]], {}, {"": None}, {"a": {"b": []}}]
@@ -55,7 +56,7 @@ WRONG: list[Any] = [None, True, 0, -1, 1.5, "", "x", "\u202e", [], [None], [[]],
 @pytest.mark.parametrize("field", [*sorted(egg_file()), "uuid", "tags", "icon", "image", "images", "startup_commands", "lormas"])
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_a_field_of_a_wrong_kind_is_refused_or_ignored_but_never_an_error(field: str, value: Any) -> None:
-    """Type confusion: 266 combinations."""
+    """C09: type confusion, 266 combinations."""
     try:
         parse(encoded({**egg_file(), field: value}), filename="egg.json")
     except EggRefused:
@@ -92,6 +93,7 @@ def test_whatever_is_inside_it_is_an_egg_or_refused(changes: dict[str, Any]) -> 
     st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="surrogatepass")), st.sampled_from(["", "a.json", "a.yaml"])
 )
 def test_no_bytes_do_more_than_be_refused(data: bytes, filename: str) -> None:
+    """C09."""
     try:
         parse(data, filename=filename)
     except EggRefused:

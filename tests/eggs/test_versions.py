@@ -61,12 +61,13 @@ def test_an_egg_goes_with_its_versions_unless_something_is_made_of_it(imported: 
 
 def test_bundled_eggs_come_once_and_a_start_takes_nothing_back(db: None) -> None:
     first = import_bundled()
-    assert {egg.name for egg in first} == {"Hello page", "Python web app", "Shell worker"}
+    assert 8 <= len({egg.name for egg in first}) <= 12
+    assert {"Hello page", "Python web app", "Shell worker"} < {egg.name for egg in first}
     assert all(egg.is_bundled and egg.current.warnings == [] for egg in first)
     changed = BUNDLED.joinpath("hello.json").read_bytes().replace(b"The headline of the page.", b"Changed here.")
     import_egg(changed, filename="hello.json")
     import_bundled()
-    assert EggVersion.objects.count() == 4
+    assert EggVersion.objects.count() == len(first) + 1
     assert Egg.objects.get(name="Hello page").current.number == 2
 
 

@@ -92,3 +92,34 @@ def until(in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
             await asyncio.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture
+def api() -> Callable[[Any], Any]:
+    """A client of the API that is signed in as somebody; None: as nobody."""
+    from rest_framework.test import APIClient
+
+    def client(user: Any = None, *, bearer: str = "") -> APIClient:
+        made = APIClient()
+        if user is not None:
+            made.force_authenticate(user)
+        if bearer:
+            made.credentials(HTTP_AUTHORIZATION=f"Bearer {bearer}")
+        return made
+
+    return client
+
+
+@pytest.fixture
+def clock_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`clock_at(hours=3)`: the panel's clock is that far ahead from now on."""
+    from datetime import timedelta
+
+    from lormas.common import clock
+
+    real = clock.now
+
+    def move(**ahead: float) -> None:
+        monkeypatch.setattr(clock, "now", lambda: real() + timedelta(**ahead))
+
+    return move

@@ -44,3 +44,15 @@ def give(by: Any, target: Any, holder: Any, *permissions: str, seconds: float | 
     return granting.give(
         by, grants.kind(kind), target, user=holder, role=role, permissions=permissions, expires_at=end, reason="because", actor=by.as_actor()
     )
+
+
+@pytest.fixture
+def stage(alice: Any, bob: Any, charlie: Any, olga: Any, root: Any, roles: Any, settings: Any) -> Any:
+    """Everybody and everything of the authorization matrix; requests are not counted."""
+    from tests.conftest import _person
+    from tests.rights.stage import Stage
+
+    settings.RATE_LIMITS = {name: (10**6, seconds) for name, (_, seconds) in settings.RATE_LIMITS.items()}
+    erin, greta = _person("erin", roles["member"]), _person("greta", roles["member"])
+    cast = {"owner": alice, "stranger": bob, "viewer": charlie, "operator": olga, "administrator": root, "expired": erin, "granted": greta}
+    return Stage(cast)

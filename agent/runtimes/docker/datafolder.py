@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.files import Beneath, Content, FileRefused, clean_relative
+from agent.files.tree import Tree
 from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, RuntimeFailure
 from agent.runtimes.docker import errors, options
 from agent.runtimes.docker.lifecycle import Lifecycle
@@ -67,6 +68,23 @@ class DockerData:
                 return (work(beneath),)
 
         return await asyncio.to_thread(run)
+
+    async def usage(self, container_id: str) -> int | None:
+        """Bytes that the folder takes on the disk; None where it can't be reached from here, or there is none."""
+        if not self._reach_folders:
+            return None
+        volume = await self._volume(container_id)
+        place = Path(str((volume or {}).get("Mountpoint") or ""))
+
+        def walk() -> int | None:
+            try:
+                tree = Tree(place)
+            except OSError:
+                return None
+            with tree:
+                return tree.usage()[0]
+
+        return await asyncio.to_thread(walk) if place.is_absolute() else None
 
     # -------------------------------------------------------------------------------------------------------------- archive
 

@@ -42,7 +42,7 @@ def translate(status: int, message: str, *, verb: str) -> RuntimeFailure:
         return RuntimeFailure(code, f"Not found: {_clip(message)}")
     if verb == "pull":
         return RuntimeFailure("pull_failed", f"The image could not be pulled: {_clip(message)}", retryable=True)
-    if verb == "create" and status in (400, 500):
+    if verb in ("create", "update") and status in (400, 500):
         return RuntimeFailure("invalid_spec", f"The engine refuses the settings: {_clip(message)}")
     if verb == "start":
         return RuntimeFailure("start_failed", f"The container was created but could not be started: {_clip(message)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
@@ -14,7 +15,7 @@ import msgspec
 from agent.protocol.messages import ContainerSpec, Limits, Mount
 from agent.protocol.parts import InstallScript
 from agent.runtimes.base import LABEL_CONTAINER, LABEL_INSTALLER, LABEL_INSTANCE, LABEL_OPERATION, InstallState, Output, ResumePoint, RuntimeFailure
-from agent.runtimes.docker import errors
+from agent.runtimes.docker import enginelog, errors
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.surroundings import Surroundings
@@ -25,6 +26,7 @@ SCRIPT = "/mnt/install/install.sh"
 MINIMUM_MEMORY = 1 << 30
 MINIMUM_CPUS = 1.0
 LOG_BYTES = 50 << 20
+LOOKS = 30
 
 Build = Callable[..., dict[str, Any]]
 
@@ -87,26 +89,50 @@ class DockerInstalls:
         await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._timeout)
 
     async def output(self, container_id: str) -> AsyncIterator[bytes]:
-        try:
-            reader = await self._desk.reader(container_id, ResumePoint())
-        except RuntimeFailure as failure:
-            if failure.code == "no_such_container":
+        given = Given()
+        while True:
+            item = await self._item(container_id)
+            if item is None:
                 return
-            raise
-        try:
-            async for item in reader:
-                if isinstance(item, Output):
-                    yield item.data
-        finally:
-            await reader.close()
+            if _is_over(item):
+                for record in await enginelog.read(self._wire, str(item["Id"]), tty=True):
+                    if rest := given.behind(record.data):
+                        yield rest
+                return
+            try:
+                reader = await self._desk.reader(container_id, ResumePoint())
+            except RuntimeFailure as failure:
+                if failure.code != "no_such_container":
+                    raise
+                continue
+            try:
+                item = await self._item(container_id)
+                if item is None or _is_over(item):
+                    continue  # what is attached to after its end never says that it is over (SECURITY M10)
+                async for piece in reader:
+                    if isinstance(piece, Output) and (rest := given.behind(piece.data)):
+                        yield rest
+            finally:
+                await reader.close()
+                given.again()
+            if await self._ends(container_id):
+                return
+
+    async def _ends(self, container_id: str) -> bool:
+        """Its output has ended: so does it, in a moment. If not, only the connection has."""
+        for _ in range(LOOKS):
+            item = await self._item(container_id)
+            if item is None or _is_over(item):
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     async def state(self, container_id: str) -> InstallState | None:
         item = await self._item(container_id)
         if item is None:
             return None
         state = item["State"]
-        over = state.get("Status") in ("exited", "dead", "removing")
-        code = int(state.get("ExitCode") or 0) if over else None
+        code = int(state.get("ExitCode") or 0) if _is_over(item) else None
         return InstallState(str(item["Config"]["Labels"].get(LABEL_OPERATION, "")), code, bool(state.get("OOMKilled")))
 
     async def end(self, container_id: str) -> None:
@@ -119,6 +145,40 @@ class DockerInstalls:
 
     async def all(self) -> dict[str, str]:
         return {item["Labels"][LABEL_INSTALLER]: str(item["Labels"].get(LABEL_OPERATION, "")) for item in await self._summaries(LABEL_INSTALLER)}
+
+
+def _is_over(item: dict[str, Any]) -> bool:
+    return item["State"].get("Status") in ("exited", "dead", "removing")
+
+
+class Given:
+    """How much of an output that is read several times from its beginning was passed on. Lines are counted, as the engine's log writes bytes that
+    are no text differently."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._open = 0
+        self._seen = 0
+        self._skip = 0
+
+    def again(self) -> None:
+        """From its beginning once more."""
+        self._seen, self._skip = 0, self._open
+
+    def behind(self, data: bytes) -> bytes:
+        """What of the next piece is new."""
+        while data and self._seen < self._lines:
+            _, newline, data = data.partition(b"\n")
+            self._seen += bool(newline)
+        if self._skip:
+            skip, self._skip = min(self._skip, len(data)), self._skip - min(self._skip, len(data))
+            data = data[skip:]
+        if data:
+            ended = data.count(b"\n")
+            self._lines += ended
+            self._seen += ended
+            self._open = len(data) - data.rindex(b"\n") - 1 if ended else self._open + len(data)
+        return data
 
 
 def _remove(api: Any, *, ref: str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.protocol.messages import ContainerSpec
-from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, LABEL_CONTAINER, LABEL_EPOCH, LABEL_INSTANCE, LABEL_OPERATION
+from agent.protocol.parts import HealthCheck
+from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, LABEL_CONTAINER, LABEL_EPOCH, LABEL_INSTANCE, LABEL_OPERATION, RuntimeFailure
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, capability, check, clean_path, own_labels
 
 NETWORK = "lormas"
@@ -90,6 +91,8 @@ def build(
     if spec.entrypoint is not None:
         # An empty list would mean "the image's own" to the engine; [""] is its spelling of "none".
         body["Entrypoint"] = list(spec.entrypoint) or [""]
+    if spec.health is not None:
+        body["Healthcheck"] = _health(spec.health)
     if spec.working_dir:
         body["WorkingDir"] = clean_path(spec.working_dir, what="the working directory")
     if spec.user:
@@ -99,6 +102,20 @@ def build(
     if spec.hostname and spec.network_mode != "host":
         body["Hostname"] = spec.hostname
     return body
+
+
+def _health(check: HealthCheck) -> dict[str, Any]:
+    if not check.test or check.test[0] not in ("CMD", "CMD-SHELL", "NONE"):
+        raise RuntimeFailure("invalid_spec", "A health check begins with CMD, CMD-SHELL or NONE.")
+
+    def nanoseconds(seconds: float) -> int:
+        return int(min(86_400.0, max(0.001, seconds)) * 1e9)  # the engine refuses less than a millisecond
+
+    made = {"Test": list(check.test), "Interval": nanoseconds(check.interval_seconds), "Timeout": nanoseconds(check.timeout_seconds)}
+    made["Retries"] = min(1000, max(1, check.retries))
+    if check.start_seconds > 0:
+        made["StartPeriod"] = nanoseconds(check.start_seconds)
+    return made
 
 
 def _confine(body: dict[str, Any]) -> None:

@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
 from agent.runtimes.base import (
     LABEL_CONTAINER,
+    Difference,
     EngineInfo,
     ExecSession,
     OutputReader,
@@ -19,8 +22,9 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker import compare, errors, events, images, options, reports, startup, terminal
 from agent.runtimes.docker.datafolder import DockerData
+from agent.runtimes.docker.diskuse import DiskUse
 from agent.runtimes.docker.finder import Finder
 from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.installs import DockerInstalls
@@ -43,7 +47,7 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update"})
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class DockerRuntime:
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
         self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
 
     @classmethod
@@ -104,6 +109,7 @@ class DockerRuntime:
 
     async def close(self) -> None:
         await self._stats.close()
+        await self._disk.close()
         self._lifecycle.close()
 
     async def info(self) -> EngineInfo:
@@ -293,9 +299,26 @@ class DockerRuntime:
                     raise
             self._finder.forget(container_id)
             self._stats.forget(container_id)
+            self._disk.forget(container_id)
             self._output.forget(container_id)
         if not keep_data:
             await self._surroundings.remove_volume(container_id)
+
+    async def update(self, spec: ContainerSpec) -> ContainerReport:
+        ref = await self._finder.need(spec.container_id)
+        body = compare.limits_body(self._options(spec, epoch=0, operation_id=""))
+        await self._call("POST", f"/containers/{ref}/update", body=body, timeout=self._slow, verb="update")
+        return await self._report(spec.container_id)
+
+    async def drift(self, spec: ContainerSpec) -> list[Difference]:
+        item = await self._finder.item(spec.container_id)
+        if item is None:
+            raise RuntimeFailure("no_such_container", "The container is not on this node.")
+        config: dict[str, Any] = {}
+        with contextlib.suppress(RuntimeFailure):  # an image that is gone says nothing of its environment
+            config = await images.config(self._wire, str(item.get("Image") or spec.image), timeout=self._quick)
+        wanted = startup.choose(spec, config if spec.shell_when == "auto" else {}) if spec.shell else spec
+        return compare.differences(self._options(wanted, epoch=0, operation_id=""), item, image_config=config)
 
     async def _gone(self, container_id: str) -> None:
         for _ in range(int(self._slow / 0.1)):
@@ -323,7 +346,9 @@ class DockerRuntime:
         found = await self._finder.summaries()
         running = {item["Labels"][LABEL_CONTAINER]: item for item in found if item.get("State") in ("running", "paused")}
         wanted = {container_id: str(running[container_id]["Id"]) for container_id in container_ids if container_id in running}
-        return await self._stats.sample(wanted)
+        samples = await self._stats.sample(wanted)
+        disk = self._disk.of(list(wanted))
+        return [msgspec.structs.replace(one, disk_bytes=disk.get(one.container_id, 0)) for one in samples]
 
     async def node_usage(self) -> NodeUsage:
         usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._finder.summaries())

@@ -189,7 +189,7 @@ class Wire:
             await writer.drain()
             answer = await _read_head(reader, writer)
             if answer.status >= 400:
-                raise EngineStatus(answer.status, _message(await answer.body()))
+                raise EngineStatus(answer.status, "" if method == "HEAD" else _message(await answer.body()))
         except BaseException:
             writer.transport.abort()
             raise

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, NodeUsage, RegistryAuth, StopSpec
-from agent.runtimes.base import EngineInfo, ProgressCallback, PullProgress, ResumePoint, RuntimeEvent, RuntimeFailure
+from agent.runtimes.base import Difference, EngineInfo, ProgressCallback, PullProgress, ResumePoint, RuntimeEvent, RuntimeFailure, spec_differences
 from agent.runtimes.fake.extras import FakeData, FakeInstalls
 from agent.runtimes.fake.keep import Keep
 from agent.runtimes.fake.knobs import Knobs
@@ -39,7 +39,7 @@ class FakeRuntime:
     """See `agent.runtimes.base.Runtime` and the module. `state_file`: containers are kept there over restarts of the agent."""
 
     kind: Literal["docker", "process", "fake"] = "fake"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install"})
+    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "update"})
 
     def __init__(self, *, knobs: Knobs | None = None, state_file: Path | None = None, policy: LocalPolicy = LocalPolicy()) -> None:  # noqa: B008
         self.knobs = knobs or Knobs()
@@ -239,6 +239,17 @@ class FakeRuntime:
         del self._containers[container_id]
         self._forget(container_id)
         self._emit("destroy", container_id)
+
+    async def update(self, spec: ContainerSpec) -> ContainerReport:
+        await self.knobs.act("update")
+        container = self._need(spec.container_id)
+        container.spec = msgspec.structs.replace(container.spec, limits=spec.limits)
+        self._save(container)
+        return container.report
+
+    async def drift(self, spec: ContainerSpec) -> list[Difference]:
+        await self.knobs.act("drift")
+        return spec_differences(spec, self._need(spec.container_id).spec)
 
     async def inspect(self, container_id: str) -> ContainerReport | None:
         await self.knobs.act("inspect")

@@ -24,6 +24,7 @@ from agent.runtimes.process.folders import Folders, Made, Run
 from agent.runtimes.process.inside import EXEC_MARK, ProcessInside
 from agent.runtimes.process.installs import ProcessInstalls
 from agent.runtimes.process.meter import TreeMeter
+from agent.runtimes.process.wish import Wishes
 
 T = TypeVar("T")
 END_POLL_SECONDS = 0.02
@@ -34,7 +35,7 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 SPOOL_BYTES = 256 * 1024 * 1024
 
 
-class ProcessRuntime:
+class ProcessRuntime(Wishes):
     """See `agent.runtimes.base.Runtime`. All it keeps is under `root`."""
 
     kind: Literal["docker", "process", "fake"] = "process"

@@ -60,6 +60,9 @@ def _from_drf(error: drf_errors.APIException) -> dict[str, Any]:
         code = "not_signed_in"
     wait: float | None = getattr(error, "wait", None)
     extra = {"retry_after": max(1, round(wait))} if wait is not None else {}
+    if isinstance(error, drf_errors.Throttled):
+        seconds = f"wait {extra['retry_after']} seconds" if extra else "wait a moment"
+        return {"status": 429, "code": code, "title": "Too many requests", "detail": f"Too many requests: {seconds}, then try again.", "extra": extra}
     return {"status": error.status_code, "code": code, "detail": str(detail), "extra": extra}
 
 

@@ -23,6 +23,7 @@ WORDS = {
     "403": "Seen, but not allowed.",
     "404": "Unknown, or not visible to you.",
     "409": "The state does not allow it.",
+    "412": "It has changed since you read it.",
     "413": "The body is too large.",
     "415": "The body is no JSON.",
     "422": "Valid shape, refused by a rule.",

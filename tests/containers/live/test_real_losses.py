@@ -23,7 +23,7 @@ from tests.console.conftest import make_container, make_node
 from tests.nodes.rig import Panel
 from tests.rights.conftest import give
 
-pytestmark = [pytest.mark.redis, pytest.mark.waits, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
 PROMISED_SECONDS = 5.0
 NEW = "a quite different one 7"
 

@@ -28,6 +28,9 @@ class StoredSession:
     def exists(self, key: str) -> bool:
         return self.there
 
+    def get(self, key: str) -> None:
+        return None
+
 
 class Browser(ApplicationCommunicator):
     """A browser socket signed in by cookie."""

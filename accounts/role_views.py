@@ -1,0 +1,115 @@
+"""`/roles`: the built-in ones, those of your making, and what each may."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import roles
+from accounts.access import capabilities_of, has, require
+from accounts.capabilities import CAPABILITIES, CODES
+from accounts.models import Role
+from accounts.people_forms import RoleForm
+from lormas.common.errors import NotFound, Problem
+from lormas.common.pages import Toast, answer, person, signed_in
+
+
+def _enter(request: HttpRequest) -> Any:
+    by = person(request)
+    if not has(by, "roles.manage"):
+        require(by, "users.view")
+    return by
+
+
+@require_GET
+@signed_in
+def index(request: HttpRequest) -> HttpResponse:
+    """One table: a row a right, a column a role."""
+    by = _enter(request)
+    found = list(Role.objects.annotate(people=Count("users")).order_by("-built_in", "name"))
+    rooms: dict[str, list[dict[str, Any]]] = {}
+    for one in CAPABILITIES:
+        held = [one.code in role.capabilities for role in found]
+        rooms.setdefault(one.code.partition(".")[0], []).append({"code": one.code, "may": one.may, "object_level": one.object_level, "held": held})
+    return render(request, "roles/list.html", {"roles": found, "rooms": list(rooms.items()), "may_manage": has(by, "roles.manage")})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def new(request: HttpRequest) -> HttpResponse:
+    by = person(request)
+    require(by, "roles.manage")
+    form = RoleForm(request.POST or None, held=capabilities_of(by))
+    if request.method == "POST" and form.is_valid():
+        try:
+            role = roles.create_role(by, actor=by.as_actor(), **form.cleaned_data)
+        except Problem as problem:
+            form.take(problem)
+        else:
+            return answer(request, Toast(_("%(role)s is made") % {"role": role.name}), to=reverse("people:roles"))
+    return render(request, "roles/edit.html", {"form": form, "title": _("New role")}, status=400 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
+    """A role; the form only where it may be changed."""
+    by = _enter(request)
+    role = Role.objects.filter(pk=role_id).first()
+    if role is None:
+        raise NotFound(_("There is no such role."))
+    held = capabilities_of(by)
+    own, beyond = by.role_id == role.pk, bool(frozenset(role.capabilities) & CODES - held)
+    known = {"name": role.name, "description": role.description, "capabilities": role.capabilities}
+    form = RoleForm(request.POST or None, initial=known, held=held, known=True)
+    if request.method == "POST":
+        require(by, "roles.manage")
+        if form.is_valid():
+            try:
+                roles.update_role(by, role_id, changes=form.cleaned_data, actor=by.as_actor())
+            except Problem as problem:
+                if problem.status == 403:
+                    raise
+                form.take(problem)
+            else:
+                return answer(request, Toast(_("%(role)s is changed") % {"role": form.cleaned_data["name"]}), to=reverse("people:roles"))
+    why = ""
+    if role.built_in:
+        why = _("It is built in and stays as it is; make a role of your own from it.")
+    elif own:
+        why = _("It is your own role: ask another administrator.")
+    elif beyond:
+        why = _("It holds what you lack.")
+    elif not has(by, "roles.manage"):
+        why = _("Your role does not include roles.manage.")
+    context = {
+        "form": form,
+        "role": role,
+        "title": role.name,
+        "why": why,
+        "people": role.users.order_by("username")[:50],
+        "count": role.users.count(),
+        "holds": [one for one in CAPABILITIES if one.code in role.capabilities],
+    }
+    return render(request, "roles/edit.html", context, status=400 if form.errors else 200)
+
+
+@require_POST
+@signed_in
+def delete(request: HttpRequest, role_id: UUID) -> HttpResponse:
+    by = person(request)
+    require(by, "roles.manage")
+    try:
+        roles.delete_role(by, role_id, actor=by.as_actor())
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+        return answer(request, Toast(problem.title, problem.detail, tone="red"), to=reverse("people:role", args=[role_id]))
+    return answer(request, Toast(_("The role is deleted")), to=reverse("people:roles"))

@@ -1,0 +1,204 @@
+"""The forms of the Settings tab, one a section. Each knows how to begin from a container and what it changes."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as lazy
+
+from containers.forms import SettingsForm
+from containers.models import Container
+from containers.services.create import PortWish
+from containers.services.manners import settings_of
+from containers.validation import check_command, check_env, check_image, env_from_list
+from lormas.common.errors import Problem
+
+MIB, GIB = 1024**2, 1024**3
+MAX_SCRIPT = 64 * 1024
+PORT_ROWS = 32
+
+
+def _unit(field: forms.Field, unit: Any) -> forms.Field:
+    field.unit = unit  # type: ignore[attr-defined]  # read by console/_field.html
+    return field
+
+
+class Section(forms.Form):
+    """`names`: field of the form -> fields of a service's refusal that belong to it."""
+
+    names: dict[str, tuple[str, ...]] = {}
+
+    def changes(self) -> dict[str, Any]:
+        """What `services.edit.change` takes."""
+        return dict(self.cleaned_data)
+
+    def take(self, problem: Problem) -> None:
+        """Show a service's refusal where it belongs."""
+        for error in problem.errors:
+            place = next((mine for mine, theirs in self.names.items() if error.field.startswith(theirs)), None)
+            place = place or (error.field if error.field in self.fields else None)
+            self.add_error(place, error.message)
+        if not problem.errors:
+            self.add_error(None, problem.detail)
+
+
+class GeneralSection(SettingsForm):
+    """Name, description, restart policy."""
+
+    def changes(self) -> dict[str, Any]:
+        return dict(self.cleaned_data)
+
+
+class MadeSection(Section):
+    """Of what a container without an egg is made."""
+
+    image = forms.CharField(label=lazy("Image"), max_length=255)
+    command = forms.CharField(label=lazy("Command"), max_length=8192, required=False, help_text=lazy("As a shell splits it. Empty: the image's own."))
+    env = forms.CharField(
+        label=lazy("Environment"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
+        help_text=lazy("One NAME=value a line."),
+    )
+
+    def clean_image(self) -> str:
+        return _checked(check_image, self.cleaned_data["image"])  # type: ignore[no-any-return]
+
+    def clean_command(self) -> list[str]:
+        return _checked(check_command, self.cleaned_data["command"])  # type: ignore[no-any-return]
+
+    def clean_env(self) -> dict[str, str]:
+        lines = [line.rstrip("\r") for line in self.cleaned_data["env"].split("\n") if line.strip()]
+        return _checked(check_env, _checked(env_from_list, lines))  # type: ignore[no-any-return]
+
+
+class LimitsSection(Section):
+    """CPU, memory and the rest."""
+
+    names = {name: (f"limits.{name}",) for name in ("cpus", "memory_bytes", "disk_bytes")}
+    cpus = _unit(forms.FloatField(label=lazy("CPU"), min_value=0.01, max_value=1024), lazy("cores"))
+    memory_bytes = _unit(forms.IntegerField(label=lazy("Memory"), min_value=6, max_value=2**30), "MiB")
+    swap_bytes = _unit(forms.IntegerField(label=lazy("Swap"), min_value=0, max_value=2**30), "MiB")
+    disk_bytes = _unit(forms.FloatField(label=lazy("Disk"), min_value=0, max_value=2**20, help_text=lazy("0: not limited.")), "GiB")
+    pids = forms.IntegerField(label=lazy("Processes"), min_value=1, max_value=65536)
+    io_weight = forms.IntegerField(label=lazy("I/O weight"), min_value=0, max_value=1000, help_text=lazy("10 to 1000; 0: the default."))
+
+    def clean_io_weight(self) -> int:
+        value: int = self.cleaned_data["io_weight"]
+        if 0 < value < 10:
+            raise forms.ValidationError(_("From 10 to 1000, or 0 for the default."))
+        return value
+
+    def changes(self) -> dict[str, Any]:
+        found = dict(self.cleaned_data)
+        for name, size in (("memory_bytes", MIB), ("swap_bytes", MIB), ("disk_bytes", GIB)):
+            found[name] = int(found[name] * size)
+        return found
+
+
+class ScriptSection(Section):
+    """The startup script."""
+
+    startup_script = forms.CharField(
+        label=lazy("Startup script"),
+        max_length=MAX_SCRIPT,
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 8, "class": "mono", "spellcheck": "false"}),
+        help_text=lazy("Run by /bin/sh inside of the container after each start. Its output is in the log, stream startup."),
+    )
+
+    def clean_startup_script(self) -> str:
+        return str(self.cleaned_data["startup_script"]).replace("\r\n", "\n")
+
+
+class CareSection(Section):
+    """How it is kept."""
+
+    names = {"done": ("readiness",)}
+    auto_start = forms.BooleanField(
+        label=lazy("Start again with its node"), required=False, help_text=lazy("When its node or engine comes back, what ran is started.")
+    )
+    auto_heal = forms.BooleanField(
+        label=lazy("Restart when unhealthy"), required=False, help_text=lazy("When its health check fails; at most 5 times in 30 minutes.")
+    )
+    done = forms.CharField(
+        label=lazy("Ready when its console says"),
+        required=False,
+        max_length=8192,
+        widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
+        help_text=lazy("One text a line, any of them counts; regex: begins a pattern. Empty: as its egg or its health check says."),
+    )
+    timeout_seconds = _unit(forms.IntegerField(label=lazy("Wait at most"), min_value=5, max_value=3600, required=False), lazy("seconds"))
+
+    def clean_done(self) -> list[str]:
+        texts = [line.strip("\r") for line in self.cleaned_data["done"].split("\n") if line.strip()]
+        if len(texts) > 16 or any(len(text) > 512 for text in texts):
+            raise forms.ValidationError(_("At most 16 texts of 512 characters."))
+        return texts
+
+    def changes(self) -> dict[str, Any]:
+        found = self.cleaned_data
+        ready = {"done": found["done"], "timeout_seconds": found["timeout_seconds"] or 900} if found["done"] else {}
+        return {"auto_start": found["auto_start"], "auto_heal": found["auto_heal"], "readiness": ready}
+
+
+SECTIONS: dict[str, type[Section] | type[GeneralSection]] = {
+    "general": GeneralSection,
+    "made": MadeSection,
+    "limits": LimitsSection,
+    "script": ScriptSection,
+    "care": CareSection,
+}
+
+
+def initial(container: Container, section: str) -> dict[str, Any]:
+    """What a section's form begins with."""
+    if section == "general":
+        return {name: getattr(container, name) for name in ("name", "description", "restart_policy")}
+    if section == "made":
+        lines = "\n".join(f"{name}={value}" for name, value in container.env.items())
+        return {"image": container.image, "command": shlex.join(container.command), "env": lines}
+    if section == "limits":
+        sizes = {"memory_bytes": container.memory_bytes // MIB, "swap_bytes": container.swap_bytes // MIB, "disk_bytes": container.disk_bytes / GIB}
+        return {**sizes, **{name: getattr(container, name) for name in ("cpus", "pids", "io_weight")}}
+    own = settings_of(container)
+    if section == "script":
+        return {"startup_script": own.startup_script}
+    ready = own.readiness
+    return {
+        "auto_start": own.auto_start,
+        "auto_heal": own.auto_heal,
+        "done": "\n".join(ready.get("done", [])),
+        "timeout_seconds": ready.get("timeout_seconds", 900),
+    }
+
+
+def posted_ports(post: Any) -> tuple[list[PortWish], str]:
+    """(the ports of a form with `port-inside`, `port-outside`, `port-protocol` a row, what is wrong). Rows without any number are left out;
+    `primary` names the row that comes first."""
+    insides, outsides, protocols = (post.getlist(f"port-{name}")[:PORT_ROWS] for name in ("inside", "outside", "protocol"))
+    rows: list[tuple[str, PortWish]] = []
+    for index, (inside, outside, protocol) in enumerate(zip(insides, outsides, protocols, strict=False)):
+        if not inside.strip() and not outside.strip():
+            continue
+        try:
+            wish = PortWish(container=int(inside or 0), host=int(outside or 0), protocol=protocol)
+        except ValueError:
+            return [], _("A port is a number from 1 to 65535.")
+        if protocol not in ("tcp", "udp") or not 0 <= wish.container <= 65535 or not 0 <= wish.host <= 65535:
+            return [], _("A port is a number from 1 to 65535.")
+        rows.append((str(index), wish))
+    first = post.get("primary", "")
+    rows.sort(key=lambda row: row[0] != first)
+    return [wish for _index, wish in rows], ""
+
+
+def _checked(check: Any, value: Any) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise forms.ValidationError(str(error)) from None

@@ -1,0 +1,120 @@
+"""Between 'start it' and its start, on real runtimes: configuration files are rewritten, and nothing there keeps a container from starting."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.files import FileRefused
+from agent.prepare import Preparation
+from agent.protocol.messages import ContainerSpec, Mount
+from agent.protocol.parts import ConfigEdit
+from agent.runtimes.docker import DockerRuntime
+from agent.runtimes.process import ProcessRuntime
+
+IMAGE = "lormas-test/busybox:1"
+TARGET = "/home/container"
+
+
+class Said:
+    """The log: what was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    async def append(self, container_id: str, text: str, *, stream: Any = "events") -> int:
+        self.lines.append((stream, text))
+        return 1
+
+
+@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.docker), pytest.param("archive", marks=pytest.mark.docker), "process"])
+async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """Docker with its volumes' folders in reach, Docker as if it were far away, and no engine."""
+    made: Any = ProcessRuntime(root=tmp_path / "p") if request.param == "process" else DockerRuntime(reach_folders=request.param == "folder")
+    await made.info()
+    await made.open(instance=f"prepare-{uuid.uuid4().hex[:8]}")
+    made.made = []
+    yield made
+    for container_id in made.made:
+        await made.remove(container_id)
+    await made.close()
+
+
+async def container(runtime: Any, *edits: ConfigEdit) -> ContainerSpec:
+    spec = ContainerSpec(
+        container_id=str(uuid.uuid4()), name="x", image=IMAGE, command=["sh", "-c", "cat own.txt; sleep 600"], working_dir=TARGET,
+        mounts=[Mount(kind="data", target=TARGET)], config_files=list(edits), confined=True,
+    )  # fmt: skip
+    runtime.made.append(spec.container_id)
+    await runtime.create(spec, epoch=1, operation_id="o")
+    return spec
+
+
+async def test_files_are_rewritten_before_each_start_and_what_can_not_be_is_told(runtime: Any) -> None:
+    """B03, C09: a link out of its folder is not followed, a file that is no JSON stays as it is, the others are written, it starts."""
+    said = Said()
+    spec = await container(
+        runtime,
+        ConfigEdit(path="conf/server.properties", parser="properties", finds=[("server-port", "25565"), ("motd", "new")]),
+        ConfigEdit(path="broken.json", parser="json", finds=[("a", "1")]),
+        ConfigEdit(path="optional.toml", parser="toml", finds=[("a", "1")], create=False),
+        ConfigEdit(path="passwd", parser="file", finds=[("root", "evil")]),
+        ConfigEdit(path="proxy.yml", parser="yaml", finds=[("listen.host", "{{config.docker.interface}}"), ("listen.port", "7")]),
+        ConfigEdit(path="own.txt", parser="properties", finds=[("made", True)]),
+    )
+    data, me = runtime.data, spec.container_id
+    await data.write(me, "broken.json", b"{ // not JSON\n")
+    await data.write(me, "conf/server.properties", b"# kept\nmotd=old\n")
+    prepared = Preparation(runtime, said)  # type: ignore[arg-type]
+    await prepared.before_start(spec)
+    await runtime.start(me)
+    if runtime.kind == "docker":
+        session = await runtime.exec(me, ["ln", "-sf", "/etc/passwd", f"{TARGET}/passwd"])
+        assert [item.data async for item in session] == []
+    else:
+        link = Path(runtime._folders.data_of(me)) / "passwd"
+        link.unlink()
+        link.symlink_to("/etc/passwd")
+    said.lines.clear()
+    await prepared.before_start(spec, [ConfigEdit(path="conf/server.properties", parser="properties", finds=[("motd", "for this start")])])
+
+    async def text(path: str) -> str:
+        content = await data.read(me, path, max_bytes=10_000)
+        return content.data.decode() if content is not None else "(nothing)"
+
+    assert await text("conf/server.properties") == "# kept\nmotd=new\nserver-port=25565\n"
+    assert await text("broken.json") == "{ // not JSON\n"
+    assert await text("optional.toml") == "(nothing)"
+    assert await text("own.txt") == "made=true\n"
+    assert await text("proxy.yml") == f"listen:\n  host: {await data.gateway()}\n  port: 7\n"
+    assert sorted(line for _, line in said.lines)[0].startswith("Configuration file broken.json was left as it is: it is not JSON")
+    assert sorted(line for _, line in said.lines)[1].startswith("Configuration file passwd was left as it is:")
+    assert [stream for stream, _ in said.lines] == ["events", "events"]
+    assert (await runtime.inspect(me)).state == "running"
+    with pytest.raises(FileRefused):
+        await data.read(me, "passwd", max_bytes=100)
+
+
+async def test_what_is_new_belongs_to_whom_it_runs_as_and_what_is_there_keeps_its_owner(runtime: Any) -> None:
+    """EGGS 8: the user `container` can write all of its data, also what an install script left to root."""
+    if runtime.kind != "docker":
+        pytest.skip("without an engine there are no users")
+    said = Said()
+    spec = await container(runtime, ConfigEdit(path="a/new.ini", parser="ini", finds=[("s.k", "v")]))
+    prepared = Preparation(runtime, said)  # type: ignore[arg-type]
+    await runtime.data.write(spec.container_id, "left/by-root.sh", b"#!/bin/sh\n")
+    await prepared.own(spec, always=True)
+    await prepared.before_start(spec)
+    await runtime.start(spec.container_id)
+    session = await runtime.exec(
+        spec.container_id, ["sh", "-c", f"id -u; echo x >> left/by-root.sh && find {TARGET} ! -user 988; stat -c %a a/new.ini"]
+    )
+    out = b""
+    async for item in session:
+        out += item.data
+    assert out == b"988\n644\n"
+    assert said.lines == []
