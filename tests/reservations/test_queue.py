@@ -43,7 +43,7 @@ def test_who_waits_is_served_in_turns_with_position_and_estimate(api: Any, alice
     assert queue.serve_queue() == 1
     assert Reservation.objects.get(pk=waits[0].pk).state == "requested"
     with pytest.raises(Conflict) as caught:
-        book(bob, 1, 60)
+        book(bob, 1, 90)  # an hour would fit before those who wait; longer would delay them
     assert caught.value.code == "not_enough_machines" and "kept for people who wait" in caught.value.detail
     with pytest.raises(Refused) as never:
         book(bob, 4, 60, queue=True)
