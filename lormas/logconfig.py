@@ -17,6 +17,8 @@ SECRET_KEYS = frozenset({"password", "token", "secret", "authorization", "access
 
 MAILED_LINK = re.compile(r"""(/(?:verify|password/reset|settings/email|invite|invites|invitations|join)/)[^/\s?"'<>]{20,}""")
 
+QUERY_SECRET = re.compile(r"""([?&](?:[a-z_]*password|token|access_token|secret|api_key|key)=)[^&\s"'<>]+""", re.IGNORECASE)
+
 
 def mask_secrets(_logger: Any, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Values under telling names never reach a log."""
@@ -27,10 +29,11 @@ def mask_secrets(_logger: Any, _name: str, event: structlog.types.EventDict) -> 
 
 
 def mask_links(_logger: Any, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Paths of mailed links open an account to whoever has them: their last part never reaches a log."""
+    """Paths of mailed links open an account to whoever has them: their last part never reaches a log, nor does a secret in a query (the older
+    interface takes a reservation's password there)."""
     for key, value in event.items():
         if isinstance(value, str) and "/" in value:
-            event[key] = MAILED_LINK.sub(r"\1***", value)
+            event[key] = QUERY_SECRET.sub(r"\1***", MAILED_LINK.sub(r"\1***", value))
     return event
 
 

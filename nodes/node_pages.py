@@ -97,7 +97,9 @@ def labels(request: HttpRequest, node_id: UUID) -> HttpResponse:
     wrong: list[str] = []
     shown_labels, shown_taints = dict(node.labels), list(node.taints)
     leaving: list[Any] = []
-    if request.method == "POST":
+    if request.method == "POST" and not {"label_key", "taint_key"} <= set(request.POST):
+        wrong = [_("The form came without its rows, so nothing was changed.")]
+    elif request.method == "POST":
         try:
             shown_taints = taint_rows(request.POST)
             shown_labels = label_rows(request.POST)

@@ -8,15 +8,12 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OWED = {
-    "C04": "machines and their accounts come with reservations",
     "C13": "schedules come with their room",
     "D17": "the catalog comes with its room",
     "I05": "the agent's reports are rows of the nodes' part",
     "R27": "the chaos suite restarts PostgreSQL",
     "R28": "comes with the chaos suite",
     "R30": "comes with the chaos suite",
-    "R32": "reservations name it with their calendar",
-    "R35": "reservations name it with their stateful test",
     "R38": "migration of containers with files is not there yet",
     "R46": "backups come with their room",
     "R47": "upgrades from released versions: none is released",

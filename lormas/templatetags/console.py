@@ -21,6 +21,7 @@ from audit.diff import Change, changes
 from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
+from lormas.templatetags.entrywords import ENTRY_WORDS
 
 register = template.Library()
 
@@ -279,107 +280,6 @@ def unlocal(value: Any) -> str:
     return f"{float(value):.2f}"
 
 
-ENTRY_WORDS: dict[str, Any] = {
-    "containers.create": lazy("created"),
-    "containers.start": lazy("started"),
-    "containers.stop": lazy("stopped"),
-    "containers.restart": lazy("restarted"),
-    "containers.kill": lazy("killed"),
-    "containers.pause": lazy("paused"),
-    "containers.unpause": lazy("resumed"),
-    "containers.update": lazy("changed the settings of"),
-    "containers.delete": lazy("moved to the trash"),
-    "containers.purge": lazy("deleted for good"),
-    "containers.restore": lazy("took out of the trash"),
-    "containers.exec": lazy("ran a command in"),
-    "containers.console": lazy("wrote to the console of"),
-    "containers.logs_cleared": lazy("cleared the log of"),
-    "nodes.create": lazy("registered node"),
-    "nodes.update": lazy("changed node"),
-    "nodes.delete": lazy("deleted node"),
-    "nodes.rotate_token": lazy("renewed the token of node"),
-    "nodes.token": lazy("renewed the token of node"),
-    "eggs.import": lazy("imported egg"),
-    "eggs.delete": lazy("deleted egg"),
-    "nodes.drain": lazy("began to drain node"),
-    "nodes.undrain": lazy("undrained node"),
-    "nodes.upgrade": lazy("upgraded the agent of node"),
-    "nodes.image_pull": lazy("pulled an image onto node"),
-    "nodes.prune": lazy("made room on node"),
-    "nodes.images_remove": lazy("removed an image from node"),
-    "nodes.volumes_remove": lazy("removed a volume from node"),
-    "nodes.networks_remove": lazy("removed a network from node"),
-    "nodes.maintenance_plan": lazy("planned maintenance of"),
-    "nodes.maintenance_cancel": lazy("called off maintenance of"),
-    "nodes.orphan_remove": lazy("had a container that nobody knows removed from node"),
-    "nodes.orphan_keep": lazy("kept a container that nobody knows on node"),
-    "nodes.onboarding_key": lazy("made the onboarding key"),
-    "nodes.onboarding_revoke": lazy("revoked the onboarding key"),
-    "registries.create": lazy("stored the registry"),
-    "registries.update": lazy("changed the registry"),
-    "registries.delete": lazy("forgot the registry"),
-    "containers.move": lazy("moved to another node:"),
-    "jobs.run": lazy("ran the job"),
-    "nodes.set_status": lazy("changed the status of node"),
-    "quickstart.hello": lazy("deployed the first container,"),
-    "accounts.sign_up": lazy("made an account"),
-    "accounts.password": lazy("changed the password of"),
-    "accounts.password_reset": lazy("reset the password of"),
-    "accounts.profile": lazy("changed the profile of"),
-    "accounts.superuser": lazy("made the administrator"),
-    "api.denied": lazy("tried what is not allowed:"),
-    "ws.denied": lazy("tried what is not allowed on"),
-    "nodes.denied": lazy("came with a node token that is not good"),
-    "grants.give": lazy("gave access to"),
-    "grants.change": lazy("changed an access to"),
-    "grants.take": lazy("ended an access to"),
-    "grants.expire": lazy("saw an access end to"),
-    "accounts.user_create": lazy("made the account of"),
-    "accounts.user_update": lazy("changed the account of"),
-    "accounts.user_role": lazy("changed the role of"),
-    "accounts.user_activate": lazy("activated"),
-    "accounts.user_deactivate": lazy("deactivated"),
-    "accounts.user_delete": lazy("deleted the account of"),
-    "accounts.reset_password": lazy("reset the password of"),
-    "accounts.role_create": lazy("made the role"),
-    "accounts.role_update": lazy("changed the role"),
-    "accounts.role_delete": lazy("deleted the role"),
-    "accounts.invite": lazy("invited"),
-    "accounts.invite_revoke": lazy("took back the invitation of"),
-    "accounts.invite_accept": lazy("took the invitation as"),
-    "accounts.impersonate": lazy("began to see the console as"),
-    "accounts.impersonate_end": lazy("ended seeing the console as"),
-    "audit.prune": lazy("removed what was kept long enough from"),
-    "clusters.create": lazy("made the cluster"),
-    "clusters.update": lazy("changed the cluster"),
-    "clusters.delete": lazy("deleted the cluster"),
-    "machines.create": lazy("registered the machine"),
-    "machines.update": lazy("changed the machine"),
-    "machines.delete": lazy("removed the machine"),
-    "machines.check": lazy("looked at the machine"),
-    "machines.broken": lazy("took out of the pool"),
-    "machines.fixed": lazy("put back into the pool"),
-    "machines.host_key_pinned": lazy("pinned the host key of"),
-    "machines.host_key_changed": lazy("saw another host key on"),
-    "machines.quarantined": lazy("quarantined"),
-    "machines.clean": lazy("proved clean"),
-    "machines.clean_again": lazy("tried again to clean"),
-    "reservations.create": lazy("reserved"),
-    "reservations.queue": lazy("queued for"),
-    "reservations.served": lazy("started from the queue"),
-    "reservations.active": lazy("made ready"),
-    "reservations.extend": lazy("extended"),
-    "reservations.release": lazy("gave back"),
-    "reservations.release_all": lazy("released everybody's reservations"),
-    "reservations.expire": lazy("ended, its time being over,"),
-    "reservations.end": lazy("cleaned up after"),
-    "reservations.reminder": lazy("reminded of the end of"),
-    "reservations.limit": lazy("changed the limit of"),
-    "accounts.sign_in": lazy("signed in"),
-    "accounts.sign_out": lazy("signed out"),
-}
-
-
 @register.filter
 def entry_words(entry: Any) -> str:
     """What a row of the journal says was done; an action without words is told as it is."""
@@ -435,7 +335,6 @@ def revision_word(value: Any, field: str) -> str:
     if field.endswith("_bytes") and isinstance(value, int | float):
         return str(bytes_word(value)) if value else "0"
     if field == "ports" and isinstance(value, list):
-        words = [f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value]
-        return ", ".join(words) or "–"
+        return ", ".join(f"{p['host']} → {p['container']}/{p['protocol']}" if isinstance(p, dict) else str(p) for p in value) or "–"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 400 else text[:399] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,13 +113,11 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    short = Path("/tmp") / f"lormas-{tmp_path.name[-20:]}"  # a socket's path holds about 100 characters
-    short.mkdir(mode=0o700)
-    found = Server(short)
-    yield found
-    found.kill()
-    shutil.rmtree(short)
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="lormas-") as short:  # a socket's path holds about 100 characters, so not below tmp_path
+        found = Server(Path(short))
+        yield found
+        found.kill()
 
 
 def test_a_limit_outlives_a_server_that_was_killed(server: Server, settings: Any, monkeypatch: Any, eventually: Callable[..., Any]) -> None:

@@ -136,6 +136,8 @@ def test_labels_and_taints_are_edited_in_rows_and_who_has_to_leave_is_told_befor
     }
     assert client.post(address, body).status_code == 302
     assert Node.objects.get(pk=node.pk).labels == {"zone": "eu", "disk": "ssd"}
+    assert client.post(address, {}).status_code == 400, "a form that lost its rows wipes nothing"
+    assert Node.objects.get(pk=node.pk).labels == {"zone": "eu", "disk": "ssd"}
     bad = client.post(address, {**body, "label_key": ["a b", "", ""]})
     assert bad.status_code == 400 and 'value="a b"' in bad.content.decode(), "nothing typed is lost"
     twice = client.post(address, {**body, "label_key": ["zone", "zone", ""]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -62,3 +63,23 @@ async def test_a_bad_token_another_origin_and_an_unknown_route_get_nothing(panel
     with pytest.raises(InvalidStatus):
         async with connect(address + "/ws/nothing", proxy=None):
             pass
+
+
+def answer_to(port: int, head: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as raw:
+        raw.settimeout(20)
+        raw.sendall(head)
+        return raw.recv(64)
+
+
+def test_headers_that_smuggle_open_no_socket(panel: Panel) -> None:
+    """F06, CVE-2026-44546"""
+    upgrade = (
+        b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YWFhYWFhYWFhYWFhYWFhYQ==\r\n"
+    )
+    assert b" 101 " in answer_to(panel.port, upgrade + b"\r\n")
+    for bad in (b"\x0b", b"\x0c", b"\x1c", b"\x85"):
+        assert b" 400 " in answer_to(panel.port, upgrade + b"X-Evil: a" + bad + b"b\r\n\r\n"), bad
+    for lengths in (b"Content-Length: 4\r\nContent-Length: 5\r\n", b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"):
+        assert b" 400 " in answer_to(panel.port, b"POST /api/auth/sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lengths + b"\r\n0\r\n\r\n"), lengths

@@ -1,0 +1,87 @@
+"""What goes wrong on machines, on real machines: another host key, one that can't be made ready, one that can't be proved clean, a lost panel."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import asyncssh
+import pytest
+
+from audit.models import Entry
+from lormas.common import clock
+from lormas.common.errors import Conflict
+from reservations.models import Allocation, Machine, Reservation
+from reservations.services import checks, revoke
+from reservations.services.machines import mark_fixed
+from reservations.states import Hold
+from tests.conftest import wait_until
+from tests.reservations.machines import Box, login
+from tests.reservations.test_whole_life import over
+
+pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+PASSWORD = "correct horse"
+
+
+def refused(box: Box, name: str) -> bool:
+    try:
+        login(box.port, name, PASSWORD)
+    except asyncssh.PermissionDenied:
+        return True
+    return False
+
+
+def test_another_host_key_stops_everything_until_a_person_decides(
+    alice: Any, root: Any, real_pool: list[Any], boxes: list[Box], settle: Any, book: Any
+) -> None:
+    machine = real_pool[2]
+    boxes[2].new_host_key()
+    Machine.objects.filter(pk=machine.pk).update(port=boxes[2].port)
+    machine.refresh_from_db()
+    checked = checks.check_machine(machine, actor=root.as_actor())
+    assert checked.host_key_alarm and checked.host_key == machine.host_key and checked.condition == "quarantined", checked.condition
+    assert Entry.objects.filter(action__contains="host_key", target_id=str(machine.pk)).exists()
+    with pytest.raises(Conflict):
+        book(alice, 3)
+    from reservations.hands.ssh import fingerprint
+
+    mark_fixed(checked, actor=root.as_actor(), accept_host_key=fingerprint(checked.host_key_alarm))
+    checks.check_machine(checked, actor=root.as_actor())
+    checked.refresh_from_db()
+    assert checked.usable and checked.host_key != machine.host_key
+
+
+def test_what_cannot_be_proved_clean_is_quarantined_and_cleaned_by_the_button(
+    alice: Any, root: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any
+) -> None:
+    """R34: mid-way out of reach: tried again until it is proved."""
+    made = settle(book(alice, 1, 60, password=PASSWORD), "active")
+    machine = made.allocations.get().machine
+    box = next(one for one in boxes if one.port == machine.port)
+    Machine.objects.filter(pk=machine.pk).update(port=1)  # out of reach
+    over(made)
+    Allocation.objects.filter(reservation=made).update(attempts=2)  # two tries were made before
+    settle(made, "ended")
+    machine.refresh_from_db()
+    assert machine.condition == "quarantined" and made.username in machine.condition_reason
+    assert made.allocations.get().hold == Hold.DIRTY and not refused(box, made.username)
+    Machine.objects.filter(pk=machine.pk).update(port=box.port)
+    machine.refresh_from_db()
+    cleaned = revoke.clean_machine(machine, actor=root.as_actor())
+    assert cleaned.condition == "ok" and made.allocations.get().hold == Hold.CLEAN
+    assert refused(box, made.username)
+    with pytest.raises(Conflict):  # never removed twice
+        revoke.clean_machine(cleaned, actor=root.as_actor())
+
+
+def test_the_machine_itself_shuts_the_door_when_the_panel_is_gone(alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any) -> None:
+    """R34: the third hand: no sweep runs, and at the end the login is refused all the same."""
+    made = settle(book(alice, 1, 60, password=PASSWORD), "active")
+    box = next(one for one in boxes if one.port == made.allocations.get().machine.port)
+    assert not refused(box, made.username)
+    box.sh('date +%s >/var/lib/lormas/"$1".until', made.username)  # its end is now, as the machine knows it
+    wait_until(lambda: refused(box, made.username), seconds=60)
+    revoke.release(Reservation.objects.get(pk=made.pk), actor=alice.as_actor())
+    settle(made, "ended", seconds=90)
+    assert made.username not in box.sh("cat /etc/passwd")
+    assert made.ends_at > clock.now() + timedelta(minutes=1)
