@@ -66,6 +66,7 @@ def test_delays_grow_and_begin_anew_after_a_steady_run(running: Container) -> No
 
 
 def test_a_person_can_end_a_crash_loop_between_two_starts(running: Container, agent: Any, alice: Any, node: Node) -> None:
+    """R56."""
     observe.observe(node.pk, agent.report(running, "exited", exit_code=3, cause="exit"))
     running.refresh_from_db()
     act(running, "stop", user=alice, actor=alice.as_actor())
@@ -97,6 +98,7 @@ def test_a_crash_says_its_exit_code_and_how_long_it_lived(running: Container, ag
 def test_eight_crashes_in_a_row_are_a_loop_that_is_told_once_tried_rarely_and_ends_by_a_steady_run(
     running: Container, agent: Any, node: Node, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
+    """R56."""
     told: list[str] = []
     monkeypatch.setattr("lormas.wiring.SINKS", {"containers.crash_loop": "tests.containers.test_crash.hear"})
     monkeypatch.setattr("tests.containers.test_crash.hear", lambda entry: told.append(entry.target_label))
