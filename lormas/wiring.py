@@ -58,6 +58,7 @@ GRANTS: dict[str, str] = {
     "node": "nodes.access.node_kind",
     "cluster": "nodes.access.cluster_kind",
     "egg": "eggs.access.grant_kind",
+    "machine": "reservations.access.grant_kind",
 }
 """Kind of object -> function() -> accounts.grants.Kind: on what rights can be granted (docs/architecture/rights.md)."""
 

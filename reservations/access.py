@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import uuid
+from functools import cache
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from accounts import grants
 from accounts.access import has, require
+from accounts.grants import Kind
 from lormas.common.errors import NotFound
-from reservations.models import Machine, Reservation
+from reservations.models import Machine, MachineRoleGrant, MachineUserGrant, Reservation
+
+
+@cache
+def grant_kind() -> Kind:
+    return Kind(
+        name="machine",
+        model=Machine,
+        people=MachineUserGrant,
+        roles=MachineRoleGrant,
+        permissions=("machines.view", "machines.manage"),
+        manage="machines.manage",
+        get=get_machine,
+        standing=lambda user, machine: True,
+        url="reservations:machine",
+    )
 
 
 def visible_machines(user: Any) -> QuerySet[Machine]:
-    """The whole pool for those who may see it, else none."""
+    """The whole pool for those who may see it; for others the machines that were granted."""
     found = Machine.objects.select_related("node")
-    return found if has(user, "machines.view") else found.none()
+    if has(user, "machines.view"):
+        return found
+    granted = grants.granted_ids(grant_kind(), user) if grants.holds_any(grant_kind(), user) else None
+    return found.none() if granted is None else found.filter(pk__in=granted)
+
+
+def sees_machines(user: Any) -> bool:
+    """Is there a reason to show this person the list of machines?"""
+    return has(user, "machines.view") or grants.holds_any(grant_kind(), user)
+
+
+def require_sight(user: Any) -> None:
+    """Raises Forbidden for those who see no machine at all."""
+    if not sees_machines(user):
+        require(user, "machines.view")
 
 
 def get_machine(user: Any, ref: uuid.UUID | str, capability: str = "machines.view") -> Machine:
@@ -26,7 +58,8 @@ def get_machine(user: Any, ref: uuid.UUID | str, capability: str = "machines.vie
         found = visible_machines(user).filter(name__iexact=str(ref)[:64]).first()
     if found is None:
         raise NotFound("There is no such machine, or you may not see it.")
-    require(user, capability)
+    if capability != "machines.view":
+        grants.require(grant_kind(), user, found, capability)
     return found
 
 

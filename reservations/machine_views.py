@@ -12,12 +12,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts import grants
 from accounts.access import has, require
 from audit.models import Entry
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
 from reservations import machinefile, selectors
-from reservations.access import get_machine, visible_machines
+from reservations.access import get_machine, grant_kind, require_sight, visible_machines
 from reservations.api.machines import rows_of
 from reservations.forms import ImportForm, MachineForm, initial_of
 from reservations.hands.ssh import fingerprint
@@ -34,7 +35,7 @@ def _may(user: Any) -> dict[str, bool]:
 @signed_in
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    require(user, "machines.view")
+    require_sight(user)
     found = visible_machines(user).order_by("name")
     filters = {name: request.GET.get(name, "").strip() for name in ("search", "status")}
     if filters["search"]:
@@ -75,12 +76,14 @@ def rows(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, machine_id: UUID) -> HttpResponse:
     user = person(request)
     machine = get_machine(user, machine_id)
-    may = _may(user)
+    held = grants.rights(grant_kind(), user, machine)
+    may = {**_may(user), "manage": "machines.manage" in held}
     bookings = selectors.open_allocations([machine.pk]).select_related("reservation__owner")
     context = {
         "row": selectors.pool([machine])["rows"][0],
         "machine": machine,
         "may": may,
+        "may_grant": may["manage"],
         "pinned": fingerprint(machine.host_key),
         "alarm": fingerprint(machine.host_key_alarm),
         "bookings": list(bookings[:20]),

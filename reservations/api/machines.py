@@ -18,7 +18,7 @@ from audit.services import Actor
 from lormas.common.api.parsers import ApiParser, BodyTooLarge
 from lormas.common.errors import FieldError, Invalid
 from reservations import machinefile, selectors, sources
-from reservations.access import get_machine, visible_machines
+from reservations.access import get_machine, require_sight, visible_machines
 from reservations.api.filters import MachineFilter
 from reservations.api.serializers import (
     BrokenSerializer,
@@ -77,7 +77,7 @@ class Machines(ListAPIView[Machine]):
     @extend_schema(tags=["machines"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List machines."""
-        require(request.user, "machines.view")
+        require_sight(request.user)
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         assert page is not None
         return self.get_paginated_response(self.get_serializer(selectors.pool(list(page))["rows"], many=True).data)

@@ -43,6 +43,7 @@ class Stage:
         from eggs.services import import_bundled
         from nodes.models import Cluster, MaintenanceWindow, Node, OnboardingKey, Operation, Orphan, Registry
         from nodes.services import register_node
+        from reservations.models import Machine, Reservation
 
         now = clock.now()
         owner, erin = self.cast["owner"], self.cast["expired"]
@@ -51,7 +52,8 @@ class Stage:
         cluster = Cluster.objects.create(name="eu")
         egg = next(egg for egg in import_bundled() if "hello" in egg.name.lower())
         web = make_container("web", owner, node, status="stopped", desired="stopped")
-        targets = {"container": web, "node": node, "cluster": cluster, "egg": egg}
+        machine = Machine.objects.create(name="m-1", host="192.0.2.1")
+        targets = {"container": web, "node": node, "cluster": cluster, "egg": egg, "machine": machine}
         self.grants = {}
         for kind, target in targets.items():
             table = grants.kind(kind)
@@ -68,11 +70,18 @@ class Stage:
             "node_id": node.pk,
             "cluster_id": cluster.pk,
             "egg_id": egg.pk,
+            "machine_id": machine.pk,
+            "machine": machine.pk,
+            "reservation_id": Reservation.objects.create(
+                owner=owner, owner_label="Alice", count=1, duration_seconds=3600, username="alice", state="requested", state_since=now
+            ).pk,
+            "path": "notes.txt",
+            "pid": 1,
             "number": 1,
             "operation_id": operation.pk,
             "user_id": self.cast["granted"].pk,
             "role_id": self.cast["granted"].role_id,
-            "rollout_id": Rollout.objects.create(egg=egg, version=egg.current, created_by=self.cast["administrator"]).pk,
+            "rollout_id": Rollout.objects.create(egg=egg, version_id=egg.current_id, created_by=self.cast["administrator"]).pk,
             "window_id": MaintenanceWindow.objects.create(node=node, starts_at=now + timedelta(hours=1), ends_at=now + timedelta(hours=2)).pk,
             "registry_id": Registry.objects.create(name="r", server="registry.example.org").pk,
             "orphan_id": Orphan.objects.create(node=node, container_id=MISSING, first_seen=now, last_seen=now).pk,
@@ -108,7 +117,7 @@ class Stage:
 
     def address(self, template: str) -> str:
         """`/api/containers/{container_id}` with our container in it. What has no object here gets an id that nothing has."""
-        kind = {"containers": "container", "nodes": "node", "clusters": "cluster", "eggs": "egg"}
+        kind = {"containers": "container", "nodes": "node", "clusters": "cluster", "eggs": "egg", "machines": "machine"}
         first = (template.removeprefix("/api") + "//").split("/")[1]
 
         def fill(match: re.Match[str]) -> str:
