@@ -51,6 +51,35 @@ def test_another_host_key_stops_everything_until_a_person_decides(
     assert checked.usable and checked.host_key != machine.host_key
 
 
+def test_partly_failed_is_taken_back_everywhere(alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any) -> None:
+    """All or nothing on the machines, too: what was made on the good ones is gone again, and it is said which one failed."""
+    lost = real_pool[2]
+    made = book(alice, 3, 60, password=PASSWORD)
+    Machine.objects.filter(pk=lost.pk).update(port=1)  # out of reach
+    settle(made, "revoking", "failed")
+    Allocation.objects.filter(reservation=made, machine=lost).update(attempts=2)  # two tries were made before
+    settle(made, "failed")
+    assert "none was kept" in made.reason and lost.name in made.reason, made.reason
+    for box in boxes[:2]:
+        assert refused(box, made.username)
+        assert made.username not in box.sh("cat /etc/passwd; ls /home")
+    assert dict(Machine.objects.values_list("name", "condition")) == {"box-1": "ok", "box-2": "ok", "box-3": "quarantined"}
+
+
+def test_a_part_is_kept_where_a_part_will_do(alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any) -> None:
+    lost = real_pool[2]
+    made = book(alice, 3, 60, password=PASSWORD, partial=True)
+    Machine.objects.filter(pk=lost.pk).update(port=1)
+    settle(made, "active")
+    assert made.reason == "1 of 3 machines could not be made ready."
+    for box in boxes[:2]:
+        assert login(box.port, made.username, PASSWORD) == made.username
+    over(made)
+    Allocation.objects.filter(reservation=made, machine=lost).update(attempts=2)
+    settle(made, "ended")
+    assert all(refused(box, made.username) for box in boxes[:2])
+
+
 def test_what_cannot_be_proved_clean_is_quarantined_and_cleaned_by_the_button(
     alice: Any, root: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any
 ) -> None:
