@@ -110,7 +110,7 @@ def _icon(raw: Raw) -> str:
 def _images(found: dict[str, Any], warnings: Warnings) -> list[tuple[str, str]]:
     if not found:
         raise EggRefused("E_IMAGES", "The egg names no image.")
-    choices = []
+    choices: dict[str, str] = {}
     for label, value in found.items():
         if not isinstance(value, str):
             raise EggRefused("E_IMAGE_REF", f"The image of {label[:64]!r} is no text.")
@@ -119,8 +119,8 @@ def _images(found: dict[str, Any], warnings: Warnings) -> list[tuple[str, str]]:
             warnings.add("W_IMAGE_TRIMMED", "An image has blanks around it.")
         if not is_reference(image.removeprefix("~")):
             raise EggRefused("E_IMAGE_REF", f"{image[:100]!r} is not an image reference.")
-        choices.append((label[:191] if label.strip() else image, image))
-    return choices
+        choices.setdefault(label[:191] if label.strip() else image, image)  # one without a label is called as its image: the same choice twice is one
+    return list(choices.items())
 
 
 def _startups(found: Any) -> list[tuple[str, str]]:

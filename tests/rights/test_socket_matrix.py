@@ -18,7 +18,7 @@ from lormas.common import live
 from tests.rights.stage import CALLERS, Stage
 
 pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
-AWAY, HIDDEN = "node_offline", "not_found"
+AWAY, HIDDEN, NONE = "node_offline", "not_found", "no_such_terminal"
 TABLE: dict[str, tuple[str, ...]] = {
     # message                stranger viewer  owner   operator administrator bare-key expired
     "use": (HIDDEN, HIDDEN, "ok", "ok", "ok", HIDDEN, HIDDEN),
@@ -29,12 +29,25 @@ TABLE: dict[str, tuple[str, ...]] = {
     "unsubscribe_stats": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:containers": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),  # each hint is then told to those who may know it (test_granted_sockets)
     "subscribe:nodes": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
+    "subscribe:machines": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
+    "subscribe:reservations": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:operations": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "unsubscribe:containers": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "stdin": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
     "container_command": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
     "execute_command": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
     "exec_command": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "cancel": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),  # knows only what this very socket began
+    "signal": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "list_files": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "read_file": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "write_file": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "terminal_open": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    "terminal_list": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN),
+    # these speak of a terminal that this very socket has open: nobody has one here
+    "terminal_input": (NONE,) * 7,
+    "terminal_resize": (NONE,) * 7,
+    "terminal_close": (NONE,) * 7,
     **{f"power:{action}": (HIDDEN, HIDDEN, AWAY, AWAY, AWAY, HIDDEN, HIDDEN) for action in ACTIONS},
 }
 PEOPLE = tuple(caller for caller in CALLERS if caller not in ("anonymous", "node"))
@@ -45,6 +58,11 @@ BODY: dict[str, dict[str, Any]] = {
     "container_command": {"command": "x"},
     "execute_command": {"command": "x"},
     "exec_command": {"command": ["x"]},
+    "signal": {"pid": 1},
+    "read_file": {"path": "x"},
+    "write_file": {"path": "x", "content": "x"},
+    "terminal_open": {"cols": 80, "rows": 24},
+    "terminal_input": {"data": "x"},
 }
 
 

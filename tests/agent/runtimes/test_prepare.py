@@ -31,7 +31,10 @@ class Said:
         return 1
 
 
-@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.docker), pytest.param("archive", marks=pytest.mark.docker), "process"])
+ENGINE = [pytest.param("folder", marks=pytest.mark.docker), pytest.param("archive", marks=pytest.mark.docker)]
+
+
+@pytest.fixture(params=[*ENGINE, "process"])
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """Docker with its volumes' folders in reach, Docker as if it were far away, and no engine."""
     made: Any = ProcessRuntime(root=tmp_path / "p") if request.param == "process" else DockerRuntime(reach_folders=request.param == "folder")
@@ -99,10 +102,9 @@ async def test_files_are_rewritten_before_each_start_and_what_can_not_be_is_told
         await data.read(me, "passwd", max_bytes=100)
 
 
+@pytest.mark.parametrize("runtime", ENGINE, indirect=True)
 async def test_what_is_new_belongs_to_whom_it_runs_as_and_what_is_there_keeps_its_owner(runtime: Any) -> None:
-    """EGGS 8: the user `container` can write all of its data, also what an install script left to root."""
-    if runtime.kind != "docker":
-        pytest.skip("without an engine there are no users")
+    """EGGS 8: the user `container` can write all of its data, also what an install script left to root. Without an engine there are no users."""
     said = Said()
     spec = await container(runtime, ConfigEdit(path="a/new.ini", parser="ini", finds=[("s.k", "v")]))
     prepared = Preparation(runtime, said)  # type: ignore[arg-type]
