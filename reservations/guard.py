@@ -24,6 +24,21 @@ DO $$ BEGIN
   END IF;
 END $$;
 """  # noqa: S608
+_TURN = f"""
+CREATE OR REPLACE FUNCTION {TABLE}_turn() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('{TABLE}:' || NEW.machine_id::text, 0));
+  RETURN NEW;
+END $body$;
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgname = '{TABLE}_turn') THEN
+    CREATE TRIGGER {TABLE}_turn BEFORE INSERT OR UPDATE OF machine_id, starts_at, ends_at, closed_at ON {TABLE}
+      FOR EACH ROW WHEN (NEW.closed_at IS NULL) EXECUTE FUNCTION {TABLE}_turn();
+  END IF;
+END $$;
+"""  # noqa: S608
+# An exclusion constraint alone lets rivals insert first and wait for each other then: a deadlock a second, until all but one are ended. In turns the
+# second one sees the first one's row and is refused at once.
 _CLASH = f"""
   SELECT RAISE(ABORT, '{NAME}') WHERE EXISTS (
     SELECT 1 FROM {TABLE} AS other
@@ -43,6 +58,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
             # Trusted since PostgreSQL 13: whoever may create tables in the database may install it. Comes with the server (contrib).
             cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
             cursor.execute(_POSTGRES)
+            cursor.execute(_TURN)
         else:
             for statement in _SQLITE:
                 cursor.execute(statement)
@@ -58,6 +74,8 @@ def remove(connection: BaseDatabaseWrapper) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT IF EXISTS {NAME}")
+            cursor.execute(f"DROP TRIGGER IF EXISTS {TABLE}_turn ON {TABLE}")
+            cursor.execute(f"DROP FUNCTION IF EXISTS {TABLE}_turn()")
         else:
             for name in ("i", "u"):
                 cursor.execute(f"DROP TRIGGER IF EXISTS {NAME}_{name}")
