@@ -66,8 +66,10 @@ function everything() {
   for (const el of document.querySelectorAll("[data-live]")) due.add(el);
   if (!timer) timer = setTimeout(refresh, 50 + Math.random() * 400);
 }
+let listening = false;
 socket.on((message) => {
   if (message.type === "resync") everything(); // hints may have been lost: read the truth again
+  if (message.type === "subscribed" && message.topics && !listening) { listening = true; everything(); } // what changed since the page was made nobody told us
   if (!["container", "node", "operation", "machine", "reservation"].includes(message.type)) return;
   const keys = [`${message.type}:${message.id}`, `${message.type}s`];
   if (message.type === "operation" && message.target_id) keys.push(`target:${message.target_id}`);
