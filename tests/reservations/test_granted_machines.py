@@ -24,24 +24,24 @@ def outsider(roles: Any) -> User:
 
 
 def test_a_granted_machine_is_seen_and_no_other(outsider: User, root: User, client: Client) -> None:
-    mine, other = Machine.objects.create(name="m-1", host="192.0.2.1"), Machine.objects.create(name="m-2", host="192.0.2.2")
+    mine, other = Machine.objects.create(name="box-granted", host="192.0.2.1"), Machine.objects.create(name="box-elsewhere", host="192.0.2.2")
     assert client_of(outsider).get("/api/machines").status_code == 403
     give(root, mine, outsider, "machines.view", kind="machine")
     api = client_of(outsider)
-    assert [row["name"] for row in api.get("/api/machines").json()["results"]] == ["m-1"]
+    assert [row["name"] for row in api.get("/api/machines").json()["results"]] == ["box-granted"]
     assert api.get(f"/api/machines/{mine.pk}").status_code == 200
     assert api.get(f"/api/machines/{other.pk}").status_code == 404
     assert api.delete(f"/api/machines/{mine.pk}").status_code == 403
     client.force_login(outsider, backend="accounts.backends.EmailOrUsernameBackend")
     page = client.get("/machines")
-    assert b"m-1" in page.content
-    assert b"m-2" not in page.content
+    assert b"box-granted" in page.content
+    assert b"box-elsewhere" not in page.content
     grant_kind().people._default_manager.filter(user=outsider).update(expires_at=clock.now())
     assert client_of(outsider).get(f"/api/machines/{mine.pk}").status_code == 404
 
 
 def test_who_manages_one_machine_may_change_it_and_grant_on_it(outsider: User, alice: User, root: User) -> None:
-    mine = Machine.objects.create(name="m-1", host="192.0.2.1")
+    mine = Machine.objects.create(name="box-granted", host="192.0.2.1")
     give(root, mine, outsider, "machines.view", "machines.manage", kind="machine")
     api = client_of(outsider)
     changed = api.patch(f"/api/machines/{mine.pk}", {"description": "Mine.", "password": "secret-of-the-machine"}, format="json")
