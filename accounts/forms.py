@@ -31,18 +31,22 @@ class LoginForm(forms.Form):
     remember = forms.BooleanField(label=_("Stay signed in"), required=False, initial=True)
 
 
-class PasswordForm(forms.Form):
-    """A password change."""
-
-    old_password = _password(_("Current password"), "current-password")
-    password = _password(_("New password"), "new-password")
-    repeated = _password(_("New password again"), "new-password")
+class _SaidTwice(forms.Form):
+    """Has the fields `password` and `repeated`, which must be the same."""
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if cleaned.get("password") and cleaned.get("repeated") and cleaned["password"] != cleaned["repeated"]:
             self.add_error("repeated", _("The two passwords differ."))
         return cleaned
+
+
+class PasswordForm(_SaidTwice):
+    """A password change."""
+
+    old_password = _password(_("Current password"), "current-password")
+    password = _password(_("New password"), "new-password")
+    repeated = _password(_("New password again"), "new-password")
 
 
 class SignUpForm(forms.Form):
@@ -59,17 +63,11 @@ class AddressForm(forms.Form):
     email = forms.EmailField(label=_("E-mail"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}))
 
 
-class NewPasswordForm(forms.Form):
+class NewPasswordForm(_SaidTwice):
     """A password for somebody who forgot theirs."""
 
     password = _password(_("New password"), "new-password")
     repeated = _password(_("New password again"), "new-password")
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
-        if cleaned.get("password") and cleaned.get("repeated") and cleaned["password"] != cleaned["repeated"]:
-            self.add_error("repeated", _("The two passwords differ."))
-        return cleaned
 
 
 class VerifyForm(forms.Form):

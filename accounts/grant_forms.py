@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.capabilities import CAPABILITIES
 from accounts.models import Role
+from accounts.people_forms import TakesProblems
 from lormas.common import clock
-from lormas.common.errors import Problem
 
 ENDS = (
     ("", _("Not by itself")),
@@ -30,7 +30,7 @@ def choices(codes: Iterable[str]) -> list[tuple[str, str]]:
     return [(code, _WORDS.get(code, code).capitalize()) for code in codes]
 
 
-class GrantForm(forms.Form):
+class GrantForm(TakesProblems):
     """To whom, what, until when, why."""
 
     user = forms.CharField(label=_("Person"), max_length=254, required=False, help_text=_("Username or e-mail."))
@@ -60,11 +60,3 @@ class GrantForm(forms.Form):
             return self.cleaned_data["expires_at"]
         span = self.cleaned_data.get("ends", "")
         return clock.now() + timedelta(seconds=int(span[:-1]) * _SPANS[span[-1]]) if span else None
-
-    def take(self, problem: Problem) -> None:
-        """Show a refusal where it belongs."""
-        named = [error for error in problem.errors if error.field in self.fields]
-        for error in named:
-            self.add_error(error.field, error.message)
-        if not named:
-            self.add_error(None, problem.detail)

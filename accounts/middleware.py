@@ -22,8 +22,8 @@ from lormas.common.pages import Toast, answer, problem_page
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
-class StandingMiddleware:
-    """Redirects pages (not the API, which answers 403 itself) to what must be done first."""
+class _Gate:
+    """Looks at each request that comes with a session's cookie, and may answer it in the view's place. Runs under WSGI and ASGI alike."""
 
     sync_capable = True
     async_capable = True
@@ -37,7 +37,27 @@ class StandingMiddleware:
         return settings.SESSION_COOKIE_NAME in request.COOKIES and not request.path_info.startswith("/static/")
 
     def _answer(self, request: HttpRequest) -> HttpResponse | None:
-        """With a look at the database."""
+        """The answer in the view's place, or None. May use the database."""
+        raise NotImplementedError
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if iscoroutinefunction(self.get_response):
+            return self._call_async(request)
+        answer = self._answer(request) if self._concerned(request) else None
+        return answer if answer is not None else self.get_response(request)
+
+    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+        answer = await sync_to_async(self._answer)(request) if self._concerned(request) else None
+        if answer is not None:
+            return answer
+        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
+        return response
+
+
+class StandingMiddleware(_Gate):
+    """Redirects pages (not the API, which answers 403 itself) to what must be done first."""
+
+    def _answer(self, request: HttpRequest) -> HttpResponse | None:
         user = request.user
         if not user.is_authenticated:
             return None
@@ -56,38 +76,14 @@ class StandingMiddleware:
             return HttpResponse(status=204, headers={"HX-Redirect": page})
         return redirect(page)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self.get_response):
-            return self._call_async(request)
-        answer = self._answer(request) if self._concerned(request) else None
-        return answer if answer is not None else self.get_response(request)
-
-    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
-        answer = await sync_to_async(self._answer)(request) if self._concerned(request) else None
-        if answer is not None:
-            return answer
-        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
-        return response
-
 
 OWN = frozenset({"accounts:logout", "people:leave"})
 """Pages that are about who really sits there."""
 HARMLESS = frozenset({"accounts-session", "accounts-me", "accounts-whoami", "accounts-providers"})
 
 
-class ImpersonationMiddleware:
+class ImpersonationMiddleware(_Gate):
     """`request.user` is the person through whose eyes this session looks. Their credentials stay shut; what may not be any more ends."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def _concerned(self, request: HttpRequest) -> bool:
-        return settings.SESSION_COOKIE_NAME in request.COOKIES and not request.path_info.startswith("/static/")
 
     def _answer(self, request: HttpRequest) -> HttpResponse | None:
         by = request.user
@@ -115,16 +111,3 @@ class ImpersonationMiddleware:
         if match is not None and (match.url_name or "").startswith("accounts-") and match.url_name not in HARMLESS and is_api(request.path_info):
             return problems.response(request, 403, detail="Sign-in, keys and sessions of somebody else stay shut.", code="impersonating")
         return None
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self.get_response):
-            return self._call_async(request)
-        answer = self._answer(request) if self._concerned(request) else None
-        return answer if answer is not None else self.get_response(request)
-
-    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
-        answer = await sync_to_async(self._answer)(request) if self._concerned(request) else None
-        if answer is not None:
-            return answer
-        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
-        return response

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from containers.validation import check_name
 from lormas.common.errors import Problem
+from lormas.common.forms import ServiceForm
 
 POLICIES = (
     ("unless-stopped", _("Unless stopped")),
@@ -18,7 +19,7 @@ POLICIES = (
 )
 
 
-class SettingsForm(forms.Form):
+class SettingsForm(ServiceForm):
     """What takes effect at once."""
 
     name = forms.CharField(label=_("Name"), max_length=64)
@@ -34,11 +35,10 @@ class SettingsForm(forms.Form):
             raise forms.ValidationError(str(error)) from None
 
     def take(self, problem: Problem) -> None:
-        """Show a service's refusal where it belongs."""
-        for error in problem.errors:
-            self.add_error(error.field if error.field in self.fields else None, error.message)
-        if not problem.errors:
-            self.add_error("name" if problem.code == "name_taken" else None, problem.detail)
+        if problem.code == "name_taken" and not problem.errors:
+            self.add_error("name", problem.detail)
+        else:
+            super().take(problem)
 
 
 def as_options(choices: Any) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from containers.models import Container
 from containers.services.create import PortWish
 from containers.services.manners import settings_of
 from containers.validation import check_command, check_env, check_image, env_from_list
-from lormas.common.errors import Problem
+from lormas.common.forms import ServiceForm
 
 MIB, GIB = 1024**2, 1024**3
 MAX_SCRIPT = 64 * 1024
@@ -26,7 +26,7 @@ def _unit(field: forms.Field, unit: Any) -> forms.Field:
     return field
 
 
-class Section(forms.Form):
+class Section(ServiceForm):
     """`names`: field of the form -> fields of a service's refusal that belong to it."""
 
     names: dict[str, tuple[str, ...]] = {}
@@ -35,14 +35,9 @@ class Section(forms.Form):
         """What `services.edit.change` takes."""
         return dict(self.cleaned_data)
 
-    def take(self, problem: Problem) -> None:
-        """Show a service's refusal where it belongs."""
-        for error in problem.errors:
-            place = next((mine for mine, theirs in self.names.items() if error.field.startswith(theirs)), None)
-            place = place or (error.field if error.field in self.fields else None)
-            self.add_error(place, error.message)
-        if not problem.errors:
-            self.add_error(None, problem.detail)
+    def place_of(self, field: str) -> str | None:
+        place = next((mine for mine, theirs in self.names.items() if field.startswith(theirs)), None)
+        return place or (field if field in self.fields else None)
 
 
 class GeneralSection(SettingsForm):

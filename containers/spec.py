@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import msgspec
@@ -59,6 +59,11 @@ class Asked:
     disk_bytes: int = 0
     io_weight: int = 0
     pids: int = 512
+
+    @classmethod
+    def of(cls, limits: Any) -> Asked:
+        """Those of an object that has them as attributes of these names: a container."""
+        return cls(**{one.name: getattr(limits, one.name) for one in fields(cls)})
 
 
 def build_spec(

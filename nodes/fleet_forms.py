@@ -10,7 +10,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from lormas.common import clock
-from lormas.common.errors import Problem
+from lormas.common.forms import ServiceForm
 from nodes.forms import pairs, taints
 from nodes.models import Cluster
 from nodes.placement import Affinity, Demand, Toleration
@@ -18,18 +18,6 @@ from nodes.services import TAINT_EFFECTS
 
 MOST_ROWS = 64
 GIB = 1024**3
-
-
-class PlainForm(forms.Form):
-    """Shows a service's refusal where it belongs."""
-
-    def take(self, problem: Problem) -> None:
-        """The problem's fields to ours, the rest above the form."""
-        for error in problem.errors:
-            name = error.field.split(".")[0]
-            self.add_error(name if name in self.fields else None, error.message)
-        if not problem.errors:
-            self.add_error(None, problem.detail)
 
 
 def label_rows(posted: Any) -> dict[str, str]:
@@ -55,7 +43,7 @@ def taint_rows(posted: Any) -> list[dict[str, str]]:
     return [{"key": key.strip(), "value": value.strip(), "effect": effect} for key, value, effect in rows if key.strip()]
 
 
-class DrainForm(PlainForm):
+class DrainForm(ServiceForm):
     """How a drain goes."""
 
     minutes = forms.IntegerField(label=_("Time limit"), min_value=1, max_value=7 * 1440, initial=60, help_text=_("For all of it together."))
@@ -73,7 +61,7 @@ class DrainForm(PlainForm):
         return {"deadline_seconds": 60.0 * data["minutes"], "force": data["force"], "message": data["message"]}
 
 
-class WindowForm(PlainForm):
+class WindowForm(ServiceForm):
     """A maintenance window; times are UTC, as the page says."""
 
     starts_at = forms.DateTimeField(label=_("From (UTC)"), widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"))
@@ -92,7 +80,7 @@ class WindowForm(PlainForm):
         return self._utc("ends_at")
 
 
-class _Labels(PlainForm):
+class _Labels(ServiceForm):
     labels = forms.CharField(label=_("Labels"), required=False, max_length=4000, help_text=_("key=value, by commas."))
 
     def clean_labels(self) -> dict[str, str]:
@@ -163,7 +151,7 @@ class KeyForm(_Labels):
         return {**data, "expires_at": ends}
 
 
-class RegistryForm(PlainForm):
+class RegistryForm(ServiceForm):
     """A registry; an empty password keeps the one that is stored."""
 
     name = forms.CharField(label=_("Name"), max_length=64)
@@ -177,7 +165,7 @@ class RegistryForm(PlainForm):
     )
 
 
-class DemandForm(PlainForm):
+class DemandForm(ServiceForm):
     """What something would need; by GET, so that the address can be shared."""
 
     cpus = forms.FloatField(label=_("CPU"), min_value=0, max_value=1024, required=False)

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from lormas.common.errors import Problem
+from lormas.common.forms import ServiceForm
 from nodes.models import Cluster
 
 
@@ -38,7 +38,7 @@ def taints(text: str) -> list[dict[str, str]]:
     return found
 
 
-class NodeForm(forms.Form):
+class NodeForm(ServiceForm):
     """What people say of a node; the agent reports the rest."""
 
     name = forms.CharField(label=_("Name"), max_length=64, help_text=_("Letters, digits, dots and dashes; how people will know it."))
@@ -85,14 +85,6 @@ class NodeForm(forms.Form):
     def given(self) -> dict[str, Any]:
         """What goes to the service; numbers left empty stay as they are."""
         return {key: value for key, value in self.cleaned_data.items() if not (value is None and key != "cluster")}
-
-    def take(self, problem: Problem) -> None:
-        """Show a service's refusal where it belongs."""
-        for error in problem.errors:
-            name = error.field.split(".")[0]
-            self.add_error(name if name in self.fields else None, error.message)
-        if not problem.errors:
-            self.add_error(None, problem.detail)
 
 
 def initial_of(node: Any) -> dict[str, Any]:

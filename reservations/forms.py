@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from lormas.common.errors import Problem
+from lormas.common.forms import ServiceForm
 from nodes.forms import pairs
 from reservations.models import Machine
 from reservations.services.reserve import MAX_COUNT, Wish
@@ -18,15 +18,10 @@ HOURS_UNITS = {"minutes": 60, "hours": 3600, "days": 86400}
 FIELD_OF = {"reservation_password": "password", "duration_minutes": "length", "repeat": "every", "minutes": "length"}
 
 
-class _Form(forms.Form):
-    def take(self, problem: Problem) -> None:
-        """Show a service's refusal where it belongs."""
-        for error in problem.errors:
-            name = error.field.split(".")[0]
-            name = FIELD_OF.get(name, name)
-            self.add_error(name if name in self.fields else None, error.message)
-        if not problem.errors:
-            self.add_error(None, problem.detail)
+class _Form(ServiceForm):
+    def place_of(self, field: str) -> str | None:
+        name = field.split(".", maxsplit=1)[0]
+        return super().place_of(FIELD_OF.get(name, name))
 
     def _pairs(self, name: str) -> dict[str, str]:
         try:

@@ -66,17 +66,15 @@ function everything() {
   for (const el of document.querySelectorAll("[data-live]")) due.add(el);
   if (!timer) timer = setTimeout(refresh, 50 + Math.random() * 400);
 }
-let listening = false;
 socket.on((message) => {
-  if (message.type === "resync") everything(); // hints may have been lost: read the truth again
-  if (message.type === "subscribed" && message.topics && !listening) { listening = true; everything(); } // what changed since the page was made nobody told us
+  // what changed since the page was made, or while the link was lost, nobody told us: read the truth again
+  if (message.type === "resync" || (message.type === "subscribed" && message.topics)) everything();
   if (!["container", "node", "operation", "machine", "reservation"].includes(message.type)) return;
   const keys = [`${message.type}:${message.id}`, `${message.type}s`];
   if (message.type === "operation" && message.target_id) keys.push(`target:${message.target_id}`);
   if (!document.querySelector(`[data-live~="${message.type}:${CSS.escape(String(message.id))}"]`)) keys.push(`${message.type}s:other`);
   touch(keys);
 });
-socket.addEventListener("again", everything);
 document.addEventListener("htmx:afterSettle", watchStats);
 
 const topics = document.body.dataset.topics;

@@ -13,7 +13,6 @@ class Socket extends EventTarget {
     this.#set("connecting");
     ws.onopen = () => {
       this.#heard = Date.now();
-      const again = this.#tries > 0 || this.state === "lost";
       this.#tries = 0;
       for (const make of this.#subs.values()) this.#raw(make());
       this.#pinger = setInterval(() => {
@@ -21,7 +20,6 @@ class Socket extends EventTarget {
         else this.#raw({ type: "ping" });
       }, PING_MS);
       this.#set("open");
-      if (again) this.dispatchEvent(new Event("again"));
     };
     ws.onmessage = (event) => {
       this.#heard = this.lastData = Date.now();
