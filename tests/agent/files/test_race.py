@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,43 @@ MARKS = [pytest.mark.slow] if SECONDS > 20 else []
 pytestmark = [*MARKS, pytest.mark.timeout(int(SECONDS * 6) + 60)]
 
 
+@contextlib.contextmanager
+def inside(folder: str, name: str) -> Iterator[tuple[int, str]]:
+    """Whoever plays the container must not follow the links himself: what then lay outside would be his work and not the desk's."""
+    above, _, last = name.rpartition("/")
+    descriptor = os.open(f"{folder}/{above}" if above else folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor, last
+    finally:
+        os.close(descriptor)
+
+
 def swap(folder: str, outside: str, stop: Any) -> None:
     """The container: a folder, a link out, a folder again, as fast as it can."""
-    os.chdir(folder)
     while not stop.is_set():
-        for name in ("d", "d/e", "f"):
-            with contextlib.suppress(OSError):
-                os.rename(name, f"{name}.real")
-                os.symlink(outside if name != "f" else f"{outside}/secret", name)
-                os.unlink(name)
-                os.rename(f"{name}.real", name)
-        for name in ("d", "d/e", "f"):
-            with contextlib.suppress(OSError):
-                os.symlink(outside, f"{name}.link")
-            with contextlib.suppress(OSError):
-                os.rename(name, f"{name}.old")
-                os.rename(f"{name}.link", name)
-                os.rename(name, f"{name}.link")
-                os.rename(f"{name}.old", name)
+        for path in ("d", "d/e", "f"):
+            with contextlib.suppress(OSError), inside(folder, path) as (at, name):
+                os.rename(name, f"{name}.real", src_dir_fd=at, dst_dir_fd=at)
+                os.symlink(outside if name != "f" else f"{outside}/secret", name, dir_fd=at)
+                os.unlink(name, dir_fd=at)
+                os.rename(f"{name}.real", name, src_dir_fd=at, dst_dir_fd=at)
+        for path in ("d", "d/e", "f"):
+            with contextlib.suppress(OSError), inside(folder, path) as (at, name):
+                with contextlib.suppress(OSError):
+                    os.symlink(outside, f"{name}.link", dir_fd=at)
+                os.rename(name, f"{name}.old", src_dir_fd=at, dst_dir_fd=at)
+                os.rename(f"{name}.link", name, src_dir_fd=at, dst_dir_fd=at)
+                os.rename(name, f"{name}.link", src_dir_fd=at, dst_dir_fd=at)
+                os.rename(f"{name}.old", name, src_dir_fd=at, dst_dir_fd=at)
+
+
+def make(folder: Path) -> None:
+    """What the swapping and deleting have eaten is put back."""
+    for path in ("d", "d/e"):
+        with contextlib.suppress(OSError), inside(str(folder), path) as (at, name):
+            os.mkdir(name, dir_fd=at)
+    with contextlib.suppress(OSError), (folder / "f").open("x") as file:
+        file.write("inside")
 
 
 QUESTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -63,9 +83,7 @@ CARRIED: list[tuple[str, dict[str, Any]]] = [
 
 async def work(desk: Desk, dice: random.Random, until: float) -> int:
     done = 0
-    for name in ("d", "d/e"):
-        with contextlib.suppress(OSError):
-            Path(desk.folder, name).mkdir()
+    make(desk.folder)
     while time.monotonic() < until:
         done += 1
         try:
@@ -82,11 +100,7 @@ async def work(desk: Desk, dice: random.Random, until: float) -> int:
         except FileNotFoundError:
             pytest.fail("a gone file must be told as a refusal")
         if done % 50 == 0:
-            for name in ("d", "d/e"):
-                with contextlib.suppress(OSError):
-                    Path(desk.folder, name).mkdir()
-            with contextlib.suppress(OSError), Path(desk.folder, "f").open("x") as file:
-                file.write("inside")
+            make(desk.folder)
     return done
 
 
