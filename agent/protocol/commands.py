@@ -10,6 +10,7 @@ from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.tunnels import TUNNEL_RPCS
 
 
 class CreatePayload(Part, frozen=True):
@@ -194,6 +195,7 @@ RPCS: dict[str, type[Part]] = {
     **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
+    **TUNNEL_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""

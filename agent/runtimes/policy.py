@@ -22,6 +22,9 @@ ADDABLE_CAPABILITIES = frozenset(_ADDABLE.split())
 """What can be asked for at all. `ALL` and the ones that own the kernel (SYS_MODULE, SYS_RAWIO, BPF...) can't."""
 
 
+TUNNEL_IMAGE = "cloudflare/cloudflared:latest"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalPolicy:
     """The node's own rules. Everything is closed unless its owner opens it in the agent's configuration; the panel can't."""
@@ -37,6 +40,10 @@ class LocalPolicy:
     port_max: int = 65535
     install_scripts: bool = False
     """May install scripts run under the process runtime, as plain programs of this machine? (In an engine they always may.)"""
+    tunnels: bool = True
+    """May people publish their containers by tunnels of their own?"""
+    tunnel_image: str = TUNNEL_IMAGE
+    """What a tunnel's program is taken from. Only this file names it: the panel can't have another program run there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,8 @@ POLICY_FILE = "policy.json"
 def load_policy(folder: Path) -> LocalPolicy:
     """From `policy.json` in the agent's own folder (closed if there is none). The panel has no way to write it.
 
-    Keys: privileged, host_network, install_scripts (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers).
+    Keys: privileged, host_network, install_scripts, tunnels (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers),
+    tunnel_image (text).
 
     Raises:
         RuntimeFailure: `invalid_spec`, if the file can't be understood: better no agent than one that is open by mistake.
@@ -167,6 +175,8 @@ def load_policy(folder: Path) -> LocalPolicy:
         port_min=found.port_min,
         port_max=found.port_max,
         install_scripts=found.install_scripts,
+        tunnels=found.tunnels,
+        tunnel_image=found.tunnel_image,
     )
 
 
@@ -179,3 +189,5 @@ class _PolicyFile(msgspec.Struct, forbid_unknown_fields=True):
     port_min: int = 1
     port_max: int = 65535
     install_scripts: bool = False
+    tunnels: bool = True
+    tunnel_image: str = TUNNEL_IMAGE
