@@ -9,6 +9,7 @@ import msgspec
 
 from agent import crash
 from agent.console import ConsoleWatch
+from agent.foreign import adopt
 from agent.installer import Installer
 from agent.outbox import Entry
 from agent.prepare import Preparation
@@ -74,6 +75,17 @@ class Acts:
                 return await self._create(entry, payload, there, progress=progress, hold=hold)
             case "container.install":
                 return await self._install(entry, payload, there, progress=progress, hold=hold)
+            case "container.adopt":
+                spec: ContainerSpec = payload.spec
+                return await adopt(
+                    payload,
+                    there,
+                    runtime=self._runtime,
+                    logs=self._logs,
+                    make=lambda: hold(self._runtime.create(spec, epoch=entry.command.epoch, operation_id=entry.command.id)),
+                    launch=lambda: self._launch(container_id, spec, (), hold=hold),
+                    hold=hold,
+                )
             case "container.start":
                 await self._start(entry, there, payload, hold=hold)
             case "container.restart":

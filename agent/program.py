@@ -19,6 +19,7 @@ from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
 from agent.files.desk import FileDesk
 from agent.files.transfers import Transfers
+from agent.foreign import foreign_answers
 from agent.insides import inside_answers
 from agent.installer import Installer
 from agent.nodeacts import NodeActs
@@ -79,7 +80,7 @@ class Agent:
         self._files = FileDesk(runtime)
         self._bulk = Bulk(Transfers(self._files, recordings))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
-        more |= tunnel_answers(self._tunnels)
+        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None

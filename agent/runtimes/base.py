@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agent.files import Content
+from agent.protocol.foreign import Foreign, ForeignSummary
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, PortBinding, RegistryAuth, StopSpec
 from agent.protocol.parts import InstallScript
 
@@ -275,13 +276,34 @@ class TunnelDesk(Protocol):
         """Kill and remove it; no-op if there is none."""
 
 
+class ForeignDesk(Protocol):
+    """Containers of the engine that no Lormas made. A runtime that can has them as `foreign`."""
+
+    @property
+    def why_not(self) -> str:
+        """Why none may be taken over here, as a sentence; empty if that is allowed."""
+
+    async def listing(self) -> list[ForeignSummary]:
+        """All that carry no label of any panel, running or not."""
+
+    async def look(self, ref: str) -> Foreign:
+        """One of them. Raises `policy_denied`, `not_found` (also for one that is somebody's)."""
+
+    async def set_aside(self, ref: str, *, container_id: str, stop: StopSpec) -> None:
+        """Stop it for good and give its name away; nothing of it is removed. No-op if that is done for this container; `in_use` if for another.
+        Raises as `look`."""
+
+    async def put_back(self, ref: str, *, container_id: str, restart: dict[str, Any], start: bool) -> None:
+        """Undo `set_aside`. No-op if that is done, or was done for another container."""
+
+
 class Runtime(Protocol):
     """One engine. Opened once, used by many tasks at a time, closed once."""
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
     """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update, stock (then it has a `stock`: see `agent.stock.Stock`),
-    tunnel (then it has `tunnels`: see `TunnelDesk`)."""
+    tunnel (then it has `tunnels`: see `TunnelDesk`), adopt (then it has `foreign`: see `ForeignDesk`)."""
 
     @property
     def data(self) -> DataFolder:
