@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
+from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -47,6 +47,12 @@ urlpatterns = [
     path("containers/<uuid:container_id>/settings/preview", settings.SettingsPreview.as_view(), name="containers-settings-preview"),
     path("containers/<uuid:container_id>/settings/startup-script", settings.StartupScript.as_view(), name="containers-startup-script"),
     path("containers/<uuid:container_id>/settings/execute-script", settings.ExecuteScript.as_view(), name="containers-execute-script"),
+    path("containers/<uuid:container_id>/settings/tunnel", tunnel.TunnelView.as_view(), name="containers-tunnel"),
+    path("containers/<uuid:container_id>/settings/tunnel/start", tunnel.TunnelStart.as_view(), name="containers-tunnel-start"),
+    path("containers/<uuid:container_id>/settings/tunnel/stop", tunnel.TunnelStop.as_view(), name="containers-tunnel-stop"),
+    path("settings/<uuid:container_id>/tunnel", tunnel.TunnelView.as_view(), name="settings-tunnel"),
+    path("settings/<uuid:container_id>/tunnel/start", tunnel.TunnelStart.as_view(), name="settings-tunnel-start"),
+    path("settings/<uuid:container_id>/tunnel/stop", tunnel.TunnelStop.as_view(), name="settings-tunnel-stop"),
     path("settings/<uuid:container_id>", settings.ContainerSettingsView.as_view(), name="settings"),
     path("settings/<uuid:container_id>/startup-script", settings.StartupScript.as_view(), name="settings-startup-script"),
     path("settings/<uuid:container_id>/execute-script", settings.ExecuteScript.as_view(), name="settings-execute-script"),
