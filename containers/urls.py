@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers import file_views, install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, tunnel_views, views
+from containers import (
+    adopt_views,
+    file_views,
+    install_views,
+    log_views,
+    many_views,
+    new_views,
+    rollout_views,
+    settings_views,
+    startup_views,
+    tunnel_views,
+    views,
+)
 
 app_name = "containers"
 urlpatterns = [
@@ -24,6 +36,8 @@ urlpatterns = [
     path("containers/deploy", new_views.deploy, name="deploy"),
     path("containers/new/placement", new_views.placement, name="placement"),
     path("containers/new/request", new_views.as_request, name="as-request"),
+    path("nodes/<uuid:node_id>/foreign", adopt_views.foreign, name="foreign"),
+    path("nodes/<uuid:node_id>/foreign/<slug:ref>", adopt_views.adopt, name="adopt"),
     path("containers/on-node/<uuid:node_id>", views.on_node, name="on-node"),
     path("containers/<uuid:container_id>", views.console, name="detail"),
     path("containers/<uuid:container_id>/", views.console),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, tunnel, views
+from containers.api import adoption, history, inside_urls, install, logbook, many, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -12,6 +12,8 @@ urlpatterns = [
         for base in ("nodes", "workers")
         for route in (
             path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
+            path(f"{base}/<uuid:node_id>/foreign", adoption.NodeForeign.as_view(), name=f"{base}-foreign"),
+            path(f"{base}/<uuid:node_id>/foreign/<slug:ref>/adopt", adoption.NodeForeignAdopt.as_view(), name=f"{base}-foreign-adopt"),
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
