@@ -154,7 +154,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
         what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
         return f"{what} on the node, not through Lormas."
     if status == Status.MISSING:
-        return "The node no longer has it; start makes it anew."
+        return "The node no longer has it; start makes it anew." if container.observed else "Its node has not made it yet; start does."
     if status == Status.STOPPED and cause == "engine":
         return "Stopped with its engine."
     if status == Status.INSTALL_FAILED:
@@ -313,6 +313,8 @@ def node_back(node: Node) -> int:
             settle_status(container, cause="command")
             count += 1
     hasten_restarts(node)
+    if Container.objects.trashed().unlocked().filter(node=node).exists():
+        jobs.enqueue_on_commit("containers.tasks.delete_again", countdown_seconds=HASTE_SECONDS)
     return count
 
 
