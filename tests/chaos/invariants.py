@@ -90,7 +90,7 @@ async def _differences(world: World, client: Client) -> list[str]:
         says = one["status"]
         if (says == "running") != (runs == [True]):
             found.append(f"{one['name']} is {says} in the panel, on the engine: {runs} ({one['status_reason']})")
-        if says in ("unknown", "missing"):
+        if says == "unknown" or (says == "missing" and runs):
             found.append(f"{one['name']} is {says}: {one['status_reason']}")
     return found
 

@@ -60,9 +60,16 @@ class World:
 
     def ours(self) -> dict[str, list[dict[str, Any]]]:
         """What the engine has, by container id. Those of FOREIGN are left out."""
-        ids = self.engine.docker("ps", "-aq", "--no-trunc", "--filter", "label=lormas.container").split()
+        for left in (2, 1, 0):
+            ids = self.engine.docker("ps", "-aq", "--no-trunc", "--filter", "label=lormas.container").split()
+            try:
+                found = json.loads(self.engine.docker("inspect", *ids)) if ids else []
+                break
+            except RuntimeError:  # one of them was just removed
+                if not left:
+                    raise
         by_container: dict[str, list[dict[str, Any]]] = {}
-        for one in json.loads(self.engine.docker("inspect", *ids)) if ids else []:
+        for one in found:
             if one["Name"].lstrip("/") not in FOREIGN:
                 by_container.setdefault(one["Config"]["Labels"]["lormas.container"], []).append(one)
         return by_container
