@@ -9,6 +9,7 @@ import msgspec
 
 from agent import crash
 from agent.console import ConsoleWatch
+from agent.foreign import adopt
 from agent.installer import Installer
 from agent.outbox import Entry
 from agent.prepare import Preparation
@@ -18,6 +19,7 @@ from agent.protocol.parts import ConfigEdit
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.startscripts import StartScripts
+from agent.tunnels.keeper import Tunnels
 
 Progress = Callable[[int, str], None]
 Settle = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -52,12 +54,14 @@ class Acts:
         installer: Installer | None = None,
         console: ConsoleWatch | None = None,
         scripts: StartScripts | None = None,
+        tunnels: Tunnels | None = None,
     ) -> None:
         self.runtime = self._runtime = runtime
         self._logs = logs
         self._installer = installer
         self._console = console
         self._scripts = scripts
+        self._tunnels = tunnels
         self._preparation = Preparation(runtime, logs)
 
     async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:
@@ -71,6 +75,17 @@ class Acts:
                 return await self._create(entry, payload, there, progress=progress, hold=hold)
             case "container.install":
                 return await self._install(entry, payload, there, progress=progress, hold=hold)
+            case "container.adopt":
+                spec: ContainerSpec = payload.spec
+                return await adopt(
+                    payload,
+                    there,
+                    runtime=self._runtime,
+                    logs=self._logs,
+                    make=lambda: hold(self._runtime.create(spec, epoch=entry.command.epoch, operation_id=entry.command.id)),
+                    launch=lambda: self._launch(container_id, spec, (), hold=hold),
+                    hold=hold,
+                )
             case "container.start":
                 await self._start(entry, there, payload, hold=hold)
             case "container.restart":
@@ -217,6 +232,8 @@ class Acts:
             await hold(self._installer.end(container_id))
         if self._console is not None:
             await self._console.forget(container_id)
+        if self._tunnels is not None:
+            await self._tunnels.forget(container_id)
         await hold(self._runtime.remove(container_id, keep_data=payload.keep_data))
         crash.point("after_engine")
         await self._logs.detach(container_id)

@@ -19,6 +19,7 @@ from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
 from agent.files.desk import FileDesk
 from agent.files.transfers import Transfers
+from agent.foreign import foreign_answers
 from agent.insides import inside_answers
 from agent.installer import Installer
 from agent.nodeacts import NodeActs
@@ -35,6 +36,7 @@ from agent.startscripts import StartScripts
 from agent.stock import stock_answers
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
+from agent.tunnels.keeper import Tunnels, tunnel_answers
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,8 @@ class Agent:
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
         self._scripts = StartScripts(runtime, logs)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts)
+        self._tunnels = Tunnels(runtime, logs, settings.data_dir / "tunnels", seen=self._last_report)
+        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts, tunnels=self._tunnels)
         self.restart_wanted = False
         self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
         self._dispatcher = Dispatcher(
@@ -77,6 +80,7 @@ class Agent:
         self._files = FileDesk(runtime)
         self._bulk = Bulk(Transfers(self._files, recordings))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
+        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None
@@ -108,6 +112,7 @@ class Agent:
         finally:
             await self._dispatcher.close()
             await self._scripts.close()
+            await self._tunnels.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
@@ -161,6 +166,8 @@ class Agent:
             self._spawn(self._end_orphans())
             self._spawn(self._reconciler.follow_events())
             self._spawn(self._reconciler.run())
+            await asyncio.to_thread(self._tunnels.load)
+            self._spawn(self._tunnels.run())
         if not self._recovered:
             self._recovered = True
             await self._dispatcher.recover()
@@ -199,6 +206,10 @@ class Agent:
 
     async def _facts(self) -> wire.NodeFacts:
         return await asyncio.to_thread(facts.collect, data_dir=self.config.data_dir, engine=self._engine.info, kind=self._runtime.kind)
+
+    def _last_report(self, container_id: str) -> wire.ContainerReport | None:
+        known = self._outbox.known(container_id)
+        return known.report if known is not None else None
 
     # ---------------------------------------------------------------------------------------------------------- to the panel
 

@@ -39,6 +39,7 @@ PASSING: frozenset[str] = frozenset({Status.CREATING, Status.INSTALLING, Status.
 
 ACTION_STATUS: dict[str, str] = {
     "create": Status.CREATING,
+    "adopt": Status.CREATING,
     "install": Status.INSTALLING,
     "reinstall": Status.INSTALLING,
     "start": Status.STARTING,

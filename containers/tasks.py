@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from containers.services import execs, heal, logkeeping, logwatch, sweep
+from containers.services import execs, heal, logkeeping, logwatch, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -29,6 +29,7 @@ def tidy() -> dict[str, int]:
         "purged": sweep.empty_trash(),
         "deleted_again": sweep.delete_again(),
         "trimmed": sweep.trim_stats(),
+        "tunnels": tunnels.settle(),
         "forgotten": execs.forget_old_history(),
     }
 

@@ -12,6 +12,7 @@ FACTS: dict[str, str] = {
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
     "container.install": "containers.inbox.on_settled",
+    "container.adopt": "containers.inbox.on_settled",
     "container.start": "containers.inbox.on_settled",
     "container.stop": "containers.inbox.on_settled",
     "container.restart": "containers.inbox.on_settled",

@@ -6,10 +6,12 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 from __future__ import annotations
 
 from agent.protocol.files import FILE_RPCS
+from agent.protocol.foreign import FOREIGN_COMMANDS, FOREIGN_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.tunnels import TUNNEL_RPCS
 
 
 class CreatePayload(Part, frozen=True):
@@ -110,6 +112,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
+    **FOREIGN_COMMANDS,
 }
 
 
@@ -194,6 +197,8 @@ RPCS: dict[str, type[Part]] = {
     **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
+    **TUNNEL_RPCS,
+    **FOREIGN_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""

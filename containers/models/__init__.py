@@ -7,11 +7,13 @@ from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
 from containers.models.settings import ContainerSettings
+from containers.models.tunnel import ContainerTunnel
 
 __all__ = [
     "Container",
     "ContainerRoleGrant",
     "ContainerSettings",
+    "ContainerTunnel",
     "ContainerUserGrant",
     "ExecRecord",
     "KeptLog",

@@ -83,7 +83,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
     with transaction.atomic():
         if Container.objects.alive().filter(owner=user, name=data.name).exists():
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken")
-        container = _row(user=user, data=data)
+        container = row_of(user=user, data=data)
         startup, wishes = startup_of(container, wishes=[(w.container, w.host, w.protocol) for w in data.ports])
         wrong = startup.errors or forbidden_values(container, data.variables, user=user)
         if wrong:
@@ -141,7 +141,8 @@ def forbidden_values(container: Container, variables: dict[str, str], *, user: A
     return check_values(definition, variables, privileged=has(user, "eggs.manage"))
 
 
-def _row(*, user: Any, data: NewContainer) -> Container:
+def row_of(*, user: Any, data: NewContainer) -> Container:
+    """The row of what was asked for, not saved and without a node."""
     registry = dict(data.registry)
     if registry.get("password"):
         registry["password"] = encrypt(registry["password"], keys=settings.FIELD_KEYS)
@@ -325,4 +326,5 @@ __all__ = [
     "demand_of",
     "registry_auth",
     "render_spec",
+    "row_of",
 ]

@@ -36,7 +36,7 @@ def why_not_movable(container: Container) -> str:
         return "It is set not to move."
     if container.egg_version_id is not None:
         return "It has files of its own there."
-    kept = [mount["target"] for mount in container.mounts if mount.get("kind") in ("data", "bind")]
+    kept = [mount["target"] for mount in container.mounts if mount.get("kind") in ("data", "bind", "volume")]
     return f"It keeps {', '.join(kept)} there." if kept else ""
 
 

@@ -176,9 +176,10 @@ def on_settled(command: Command) -> None:
         ours = False
     elif container is not None and ours:
         first_create = command.operation is not None and command.operation.kind == "container.create"
-        if not ok and first_create and command.error_code in NOTHING_MADE:
+        adopting = command.kind == "container.adopt"  # the agent has put everything back as it was
+        if not ok and (adopting or (first_create and command.error_code in NOTHING_MADE)):
             record(
-                "containers.create",
+                "containers.adopt" if adopting else "containers.create",
                 actor=_node_actor(container.node),
                 target=target(container),
                 outcome="failed",
