@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.protocol.files import FILE_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
 
@@ -110,6 +111,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
+    **MOVING_COMMANDS,
 }
 
 
@@ -225,6 +227,8 @@ ERROR_CODES: dict[str, str] = {
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
     "in_use": "Something on the node uses it.",
+    "running": "The container runs; its files don't hold still.",
+    "changed": "Something changed while it was read.",
     "not_found": "There is no such thing on the node.",
     "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",

@@ -39,7 +39,7 @@ class ProcessRuntime(Wishes):
     """See `agent.runtimes.base.Runtime`. All it keeps is under `root`."""
 
     kind: Literal["docker", "process", "fake"] = "process"
-    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events", "move"})
 
     def __init__(
         self,
