@@ -17,6 +17,8 @@ from django.db import transaction
 from agent.protocol.moving import TreeRead, TreeWrite
 from containers.models import Migration
 from containers.models.moving import Phase
+from containers.services import migrate_back as back
+from containers.services import migrate_rows as rows
 from containers.services import migrate_steps as steps
 from lormas.common import live
 from nodes import leases
@@ -75,9 +77,9 @@ def _row(move_id: UUID) -> Migration | None:
 
 def _give_up(move_id: UUID, code: str, detail: str) -> None:
     with transaction.atomic():
-        move = steps.locked(move_id, Phase.COPY)
+        move = rows.locked(move_id, Phase.COPY)
         if move is not None:
-            steps.go_back(move, code=code, detail=detail)
+            back.go_back(move, code=code, detail=detail)
 
 
 async def _until_there(move_id: UUID, name: str, fence: int) -> None:

@@ -17,6 +17,8 @@ from audit.services import Actor, record
 from containers import whereabouts
 from containers.models import Container, LeftCopy, Migration, Port
 from containers.models.moving import BEFORE, HELD, Phase
+from containers.services import migrate_back as back
+from containers.services import migrate_rows as rows
 from containers.services import migrate_steps as steps
 from containers.services.create import allocate_ports, demand_of
 from containers.services.locks import locked_by, require_online, take
@@ -203,9 +205,9 @@ def cancel(operation: Operation, *, actor: Actor, reason: str) -> None:
     """
     with transaction.atomic():
         found = Migration.objects.filter(operation=operation, phase__in=HELD).values_list("pk", flat=True).first()
-        move = steps.locked(found, *HELD) if found is not None else None
+        move = rows.locked(found, *HELD) if found is not None else None
         if move is not None and move.phase == Phase.GOING_BACK and (move.target is None or not move.target.is_online):
-            steps.return_without_word(move, detail=f"{reason} {move.target_name} has not confirmed that nothing of it runs there.")
+            back.return_without_word(move, detail=f"{reason} {move.target_name} has not confirmed that nothing of it runs there.")
         elif move is None or move.phase not in BEFORE:
             raise Conflict(
                 "It is past the point where it could be called off: its files are whole on the new node, where it is being started.",
@@ -213,7 +215,7 @@ def cancel(operation: Operation, *, actor: Actor, reason: str) -> None:
                 extra={"status": operation.status, "allowed": []},
             )
         else:
-            steps.go_back(move, code="cancelled", detail=reason)
+            back.go_back(move, code="cancelled", detail=reason)
         record("containers.migrate_cancel", actor=actor, target=target(move.container), message=reason)
 
 
