@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from containers import stats
-from containers.services import limits, migrate_steps, observe
+from containers.services import leftovers, limits, migrate_steps, observe
 from nodes.states import NodeStatus
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def on_stats(node_id: UUID, fact: StatsReport) -> None:
 
 def on_settled(command: Command) -> None:
     """A container command ended."""
+    leftovers.removed(command)
     if not migrate_steps.took(command):
         observe.on_settled(command)
 

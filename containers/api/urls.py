@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
+from containers.api import history, inside_urls, install, logbook, many, moving, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -12,6 +12,8 @@ urlpatterns = [
         for base in ("nodes", "workers")
         for route in (
             path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
+            path(f"{base}/<uuid:node_id>/left-copies", moving.NodeLeftCopies.as_view(), name=f"{base}-left-copies"),
+            path(f"{base}/<uuid:node_id>/left-copies/<uuid:copy_id>", moving.NodeLeftCopy.as_view(), name=f"{base}-left-copy"),
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
@@ -27,6 +29,7 @@ urlpatterns = [
         name="containers-power",
     ),
     path("containers/<uuid:container_id>/reinstall", install.ContainerReinstall.as_view(), name="containers-reinstall"),
+    path("containers/<uuid:container_id>/migrate", moving.ContainerMigrate.as_view(), name="containers-migrate"),
     path("containers/<uuid:container_id>/prompts", install.ContainerPrompts.as_view(), name="containers-prompts"),
     re_path(
         r"^containers/(?P<container_id>[0-9a-f-]{36})/prompts/(?P<feature>eula|java_version|pid_limit|gsl_token|steam_disk_space)$",

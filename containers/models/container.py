@@ -45,6 +45,7 @@ class Container(models.Model):
         choices=[("no", "Never"), ("on-failure", "On failure"), ("unless-stopped", "Unless stopped"), ("always", "Always")],
     )
     placement = models.JSONField(default=dict, blank=True)  # {"node_labels", "tolerations", "affinity", "movable"}: see nodes.api.placement
+    placed = models.JSONField(default=dict, blank=True)  # why it is on its node, as told then: {"why", "at", "rejected": [[node, rule, reason]]}
     is_session = models.BooleanField(default=False)
     registry = models.JSONField(default=dict, blank=True)  # {"server", "username", "password": encrypted}
     desired = models.CharField(max_length=16, choices=Desired.choices, default=Desired.STOPPED)

@@ -52,6 +52,8 @@ class Migration(models.Model):
     has_files = models.BooleanField()
     claimed = models.JSONField(default=dict)  # what the target promised: {"cpus", "memory_bytes", "disk_bytes"}
 
+    placed = models.JSONField(default=dict, blank=True)  # why there: becomes `Container.placed` when it is there
+
     bytes_total = models.BigIntegerField(default=0)
     bytes_done = models.BigIntegerField(default=0)
     copies = models.PositiveSmallIntegerField(default=0)  # how often all of it was copied anew because the copies differed

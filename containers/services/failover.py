@@ -150,6 +150,7 @@ def _place(container: Container, cluster: Cluster | None) -> Node:
     if chosen is None:
         why = "; ".join(f"{one.node_name}: {one.reason}" for one in ranking.rejected[:5]) or "the cluster has no other node"
         raise Refused(f"no other node can take it ({why}).", code="no_placement")
+    Container.objects.filter(pk=container.pk).update(placed=whereabouts.told(ranking, chosen))
     return Node.objects.get(pk=chosen.id)
 
 

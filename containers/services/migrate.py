@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from audit.services import Actor, record
 from containers import whereabouts
@@ -64,12 +63,12 @@ def why_tied(container: Container) -> str:
     return f"It uses folders of its machine itself ({', '.join(bound)}): those can't be moved." if bound else ""
 
 
-def _ranking(container: Container, *, to: Node | None, cluster: Cluster | None) -> placement.Ranking:
+def _ranking(container: Container, *, to: Node | None, cluster: Cluster | None, among: QuerySet[Node] | None) -> placement.Ranking:
     wishes = [(port.container_port, 0, port.protocol) for port in container.ports.all()]
     if to is None and cluster is None and container.node is not None:
         cluster = container.node.cluster
     demand = demand_of(container, wishes, node=to, cluster=cluster)
-    there = selectors.placement_views(running=whereabouts.labels_there(demand.affinity, without=container.pk))
+    there = selectors.placement_views(among=among, running=whereabouts.labels_there(demand.affinity, without=container.pk))
     views = [view for view in there if view.id != container.node_id]
     strategy = container.node.cluster.strategy if container.node and container.node.cluster else "spread"
     ranking = placement.rank(demand, views, strategy=strategy)
@@ -89,9 +88,9 @@ def _ranking(container: Container, *, to: Node | None, cluster: Cluster | None) 
     return placement.Ranking(tuple(fits), tuple(rejected), ranking.why)
 
 
-def plan(container: Container, *, to: Node | None = None, cluster: Cluster | None = None) -> Plan:
-    """Changes nothing."""
-    ranking = _ranking(container, to=to, cluster=cluster)
+def plan(container: Container, *, to: Node | None = None, cluster: Cluster | None = None, among: QuerySet[Node] | None = None) -> Plan:
+    """Changes nothing. `among`: only these nodes (those that a person may see)."""
+    ranking = _ranking(container, to=to, cluster=cluster, among=among)
     size = int((container.stats or {}).get("disk_bytes") or 0)
     grace = stop_spec(container, None).grace_seconds
     why = why_tied(container)
@@ -109,7 +108,16 @@ def plan(container: Container, *, to: Node | None = None, cluster: Cluster | Non
     )
 
 
-def migrate(container: Container, *, user: Any, actor: Actor, to: Node | None = None, cluster: Cluster | None = None, reason: str = "") -> Operation:
+def migrate(
+    container: Container,
+    *,
+    user: Any,
+    actor: Actor,
+    to: Node | None = None,
+    cluster: Cluster | None = None,
+    reason: str = "",
+    among: QuerySet[Node] | None = None,
+) -> Operation:
     """Begin; the operation tells how it ends: on the new node, or back where it was.
 
     Args:
@@ -131,7 +139,7 @@ def migrate(container: Container, *, user: Any, actor: Actor, to: Node | None = 
                 code="wrong_state",
                 extra={"state": container.status, "allowed": []},
             )
-        found = plan(container, to=to, cluster=cluster)
+        found = plan(container, to=to, cluster=cluster, among=among)
         if found.why_not:
             raise Refused(f"{container.name} can't be moved. {found.why_not}", code="not_movable")
         size: dict[str, Any] = {"cpus": container.cpus, "memory_bytes": container.memory_bytes, "disk_bytes": container.disk_bytes}
@@ -158,6 +166,7 @@ def migrate(container: Container, *, user: Any, actor: Actor, to: Node | None = 
             was_running=container.observed in RUNS or container.desired == Desired.RUNNING,
             has_files=found.has_files,
             claimed=size,
+            placed=whereabouts.told(found.ranking, chosen),
             bytes_total=found.bytes,
         )
         hold_ports(container, move, node)
@@ -217,8 +226,3 @@ def cancel(operation: Operation, *, actor: Actor, reason: str) -> None:
         else:
             back.go_back(move, code="cancelled", detail=reason)
         record("containers.migrate_cancel", actor=actor, target=target(move.container), message=reason)
-
-
-def left_copies(node_id: UUID) -> list[LeftCopy]:
-    """What earlier containers left stopped on a node."""
-    return list(LeftCopy.objects.filter(node_id=node_id))

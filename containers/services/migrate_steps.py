@@ -137,7 +137,7 @@ def _cut_over(move: Migration) -> None:
         )
     spec = render_spec(container)
     desired = Desired.RUNNING if move.was_running else Desired.STOPPED
-    Container.objects.filter(pk=container.pk).update(spec=as_kept(spec), spec_changed=False, desired=desired)
+    Container.objects.filter(pk=container.pk).update(spec=as_kept(spec), spec_changed=False, desired=desired, placed=move.placed)
     container.refresh_from_db()
     payload = CreatePayload(spec=spec, start=move.was_running, registry_auth=registry_auth(container))
     ask(move, "create", move.target, "container.create", payload, epoch=move.target_epoch, seconds=CREATE_SECONDS)

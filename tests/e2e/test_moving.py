@@ -25,7 +25,7 @@ from tests.e2e.second_engine import SecondEngine, second_engine
 from tests.e2e.stack import IMAGE, AgentProcess, Link
 from tests.e2e.test_engine_restart import engine_or_skip
 
-pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 PROGRAM = """
 [ -e /data/made ] || {
@@ -37,9 +37,8 @@ echo run >> /data/runs
 trap 'exit 0' TERM
 while :; do sleep 0.1; done
 """
-SUM = (
-    "cd $1 && find . ! -name runs -printf '%p %y %m %U %G %s %l\\n' | sort | md5sum && find . -type f ! -name runs -exec md5sum {} + | sort | md5sum"
-)
+SUM = """cd $1 && find . ! -name runs -printf '%p %y %m %U %G %s %l\\n' | sort | md5sum
+find . -type f ! -name runs -exec md5sum {} + | sort | md5sum"""
 
 
 def docker(host: str, *words: str) -> str:
@@ -212,14 +211,11 @@ PHASES = ("prepare", "snapshot", "copy", "verify", "cut_over", "release")
 
 
 def rounds() -> list[tuple[str, str]]:
-    """All pairs of phase and victim with LORMAS_MOVES=all; else a few of them, each phase and each victim at least once."""
-    chance = random.Random(os.environ.get("LORMAS_SEED", "38"))
-    every = [(phase, victim) for phase in PHASES for victim in VICTIMS]
-    if os.environ.get("LORMAS_MOVES") == "all":
-        return every
-    victims = [*VICTIMS, chance.choice(VICTIMS)]
-    chance.shuffle(victims)
-    return list(zip(PHASES, victims, strict=True))
+    """Three that are told apart most easily by what must be made good; LORMAS_MOVES=all (or names of phases): every pair of phase and victim."""
+    asked = os.environ.get("LORMAS_MOVES", "")
+    if not asked:
+        return [("copy", "panel"), ("cut_over", "target agent"), ("verify", "source link")]
+    return [(phase, victim) for phase in PHASES for victim in VICTIMS if asked == "all" or phase in asked.split(",")]
 
 
 async def kill(pair: Pair, victim: str, source: Stack, target: Stack) -> None:
