@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers import file_views, install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import file_views, install_views, log_views, many_views, moving_views, new_views, rollout_views, settings_views, startup_views, views
 
 app_name = "containers"
 urlpatterns = [
@@ -34,6 +34,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/prompts", install_views.prompts, name="prompts"),
     path("containers/<uuid:container_id>/prompts/<slug:feature>", install_views.answer_prompt, name="prompt"),
     path("containers/<uuid:container_id>/reinstall", install_views.reinstall, name="reinstall"),
+    path("containers/<uuid:container_id>/move", moving_views.move, name="move"),
+    path("containers/left-copies/<uuid:node_id>", moving_views.left_copies, name="left-copies"),
+    path("containers/left-copies/<uuid:node_id>/<uuid:copy_id>/remove", moving_views.left_copy_remove, name="left-copy-remove"),
     path("containers/<uuid:container_id>/stats", views.stats_page, name="stats"),
     path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
     path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),

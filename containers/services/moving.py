@@ -95,8 +95,11 @@ def _loses(container: Container, *, moves: bool) -> tuple[str, ...]:
 def evict(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> Step:
     """One step of letting it go; asks what is true now, so it may be called again and again."""
     container = Container.objects.select_related("node__cluster", "operation", "owner", "egg_version").filter(pk=container_id).first()
-    if container is None or container.node_id != node.pk or container.desired == Desired.DELETED:
+    if container is None or container.desired == Desired.DELETED:
         return Step("done")
+    if container.node_id != node.pk:  # it may still come back
+        on_its_way = migrate.running_move(container)
+        return Step("done") if on_its_way is None or on_its_way.source_id != node.pk else Step("busy", str(Phase(on_its_way.phase).label))
     try:
         running = container.running_operation
         if running is not None and running.kind == "container.migrate":

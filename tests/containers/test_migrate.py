@@ -169,9 +169,7 @@ def test_it_can_be_called_off_until_the_new_node_counts(web: Container, alice: A
     """R38: back where it was, started again, and the new node is told to forget."""
     ends, operation = begin(web, alice)
     ends.until(phase)
-    client = APIClient()
-    client.force_authenticate(alice)
-    answer = client.post(f"/api/operations/{operation.pk}/cancel")
+    answer = client_of(alice).post(f"/api/operations/{operation.pk}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled"), answer.content
     row = ends.row()
     assert (row.node.name, row.epoch, row.desired, ends.move().phase) == ("node-1", 1, "running", "returned")
@@ -335,3 +333,73 @@ def test_epochs_never_come_twice(web: Container, alice: Any) -> None:
     stale = ends.open()["container.remove"]
     begin(ends_container(web), alice)
     assert ends.open()["container.receive"].epoch > stale.epoch > web.epoch
+
+
+def client_of(user: Any) -> APIClient:
+    made = APIClient()
+    made.force_authenticate(user)
+    return made
+
+
+def test_the_api_says_before_what_a_move_would_do_and_then_does_it(web: Container, other: Node, olga: Any, bob: Any, alice: Any) -> None:
+    address = f"/api/containers/{web.pk}/migrate"
+    Container.objects.filter(pk=web.pk).update(stats={"disk_bytes": 300_000_000})
+    plan = client_of(olga).get(address).json()
+    assert (plan["goes_to"], plan["has_files"], plan["bytes"], plan["ports"], plan["running"]) == ("node-2", True, 300_000_000, ["30000/tcp"], None)
+    assert 20 < plan["stops_for_seconds"] < 60 and plan["candidates"][0]["why"]
+    assert client_of(alice).get(address).status_code == 403, "owners don't choose nodes, unless they may"
+    assert client_of(bob).get(address).status_code == 404
+    assert client_of(olga).post(address, {"node": str(web.node_id)}).status_code == 409
+    assert client_of(olga).post(address, {"nowhere": 1}).status_code == 400
+    answer = client_of(olga).post(address, {"node": str(other.pk), "reason": "New disks"})
+    assert answer.status_code == 202 and answer.json()["operation"]["kind"] == "container.migrate", answer.content
+    assert client_of(olga).get(address).json()["running"]["phase"] == "prepare"
+    assert client_of(olga).post(address).status_code == 423
+    assert client_of(alice).post(f"/api/containers/{web.pk}/stop").status_code == 423
+
+
+def test_the_page_says_what_happens_and_why_it_is_where_it_is(web: Container, client: Any, olga: Any, alice: Any) -> None:
+    address = f"/containers/{web.pk}/move"
+    client.force_login(alice)
+    assert client.get(address).status_code == 403
+    client.force_login(olga)
+    page = client.get(address).content.decode()
+    assert "Why here" in page and "the emptiest comes first" in page and "stopped for about" in page and "30000/tcp" in page
+    assert "Another node was asked for." in page, "why not there, as it was when it was placed"
+    assert client.post(address, {"node": ""}).status_code == 302
+    page = client.get(address).content.decode()
+    assert "On its way from node-1 to node-2" in page and "Call it off" in page
+    assert "Moving" in client.get(f"/containers/{web.pk}").content.decode()
+
+
+def test_a_drain_moves_what_has_files(web: Container, node: Node, olga: Any) -> None:
+    from nodes import drains
+
+    [held_there] = drains.plan(Node.objects.get(pk=node.pk))
+    assert (held_there.act, held_there.goes_to) == ("move", "node-2")
+    operation = drains.drain(Node.objects.get(pk=node.pk), user=olga, actor=olga.as_actor())
+    drains.advance_all()
+    ends = Ends(web)
+    assert ends.move().phase == "prepare"
+    ends.until("cut_over")
+    drains.advance_all()
+    operation.refresh_from_db()
+    assert operation.status == "running"
+
+
+def test_an_old_copy_is_told_and_removed_only_when_somebody_asks(web: Container, node: Node, other: Node, olga: Any) -> None:
+    from containers.models import LeftCopy
+
+    migrate_steps.leave(web, other, epoch=7, reason="It was lost.")
+    with pytest.raises(Refused) as refused:
+        migrate.migrate(web, user=olga, actor=olga.as_actor())
+    assert "old copy" in refused.value.detail
+    address = f"/api/nodes/{other.pk}/left-copies"
+    [row] = client_of(olga).get(address).json()
+    assert (row["name"], row["reason"]) == ("web", "It was lost.")
+    assert client_of(olga).delete(f"{address}/{row['id']}").status_code == 202
+    assert client_of(olga).delete(f"{address}/{row['id']}").status_code == 409
+    ends = Ends(web)
+    removed = ends.settle("container.remove")
+    assert (removed.node_id, removed.epoch) == (other.pk, 7)
+    assert not LeftCopy.objects.exists() and Container.objects.filter(pk=web.pk).exists()
