@@ -221,6 +221,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
+    Variable(
+        "FAILOVER_AFTER_SECONDS",
+        number(20, 86_400),
+        600,
+        "Silence after which containers of a lost node are made anew elsewhere, where its cluster wants that; its agent stops them after half of it.",
+    ),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
     Variable(
         "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."

@@ -16,14 +16,15 @@ from typing import Any
 import msgspec
 
 from agent.protocol.files import FilesRead, FilesUpload, FilesWrite, RecordingRead
+from agent.protocol.moving import TreeRead, TreeWrite
 from agent.protocol.parts import Part
 
 FRAME_BYTES = 64 * 1024
 WINDOW_BYTES = 512 * 1024
 CREDIT_STEP_BYTES = 128 * 1024
 
-READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead}
-WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload}
+READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead, "tree.read": TreeRead}
+WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload, "tree.write": TreeWrite}
 KINDS: dict[str, type[Part]] = {**READS, **WRITES}
 
 

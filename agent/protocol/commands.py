@@ -9,6 +9,7 @@ from agent.protocol.files import FILE_RPCS
 from agent.protocol.foreign import FOREIGN_COMMANDS, FOREIGN_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
 from agent.protocol.tunnels import TUNNEL_RPCS
@@ -113,6 +114,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
     **FOREIGN_COMMANDS,
+    **MOVING_COMMANDS,
 }
 
 
@@ -230,6 +232,8 @@ ERROR_CODES: dict[str, str] = {
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
     "in_use": "Something on the node uses it.",
+    "running": "The container runs; its files don't hold still.",
+    "changed": "Something changed while it was read.",
     "not_found": "There is no such thing on the node.",
     "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",

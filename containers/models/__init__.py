@@ -2,6 +2,7 @@ from containers.models.container import Container
 from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
 from containers.models.logbook import KeptLog, LogAlert, LogFilter
+from containers.models.moving import LeftCopy, Migration
 from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
@@ -17,8 +18,10 @@ __all__ = [
     "ContainerUserGrant",
     "ExecRecord",
     "KeptLog",
+    "LeftCopy",
     "LogAlert",
     "LogFilter",
+    "Migration",
     "Port",
     "RecordingPolicy",
     "Revision",

@@ -47,6 +47,7 @@ class Container(models.Model):
     placement = models.JSONField(default=dict, blank=True)  # {"node_labels", "tolerations", "affinity", "movable"}: see nodes.api.placement
     made_of = models.JSONField(default=dict, blank=True)  # of one that was taken over: {"entrypoint", "working_dir", "user", "tty"}
     adopted_ref = models.CharField(max_length=128, blank=True)  # the engine's id of what it was taken over from
+    placed = models.JSONField(default=dict, blank=True)  # why it is on its node, as told then: {"why", "at", "rejected": [[node, rule, reason]]}
     is_session = models.BooleanField(default=False)
     registry = models.JSONField(default=dict, blank=True)  # {"server", "username", "password": encrypted}
     desired = models.CharField(max_length=16, choices=Desired.choices, default=Desired.STOPPED)

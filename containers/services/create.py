@@ -213,6 +213,7 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
+            container.placed = whereabouts.told(ranking, candidate)
             return Node.objects.get(pk=candidate.id)
     rejected = [{"node": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected]
     if not views:

@@ -167,7 +167,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
 def on_settled(command: Command) -> None:
     """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
     container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
-    if container is not None and command.epoch < container.epoch:
+    if container is not None and (command.epoch < container.epoch or command.node_id != container.node_id):
         container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE
     ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id

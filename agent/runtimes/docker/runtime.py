@@ -82,7 +82,11 @@ class DockerRuntime:
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
-        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.data = DockerData(
+            self._wire, self._lifecycle, self._finder.item, self._surroundings, timeout=start_timeout_seconds, reach_folders=reach_folders
+        )
+        if reach_folders and endpoint.is_local:
+            self.capabilities = self.capabilities | {"move"}
         self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
         self.foreign = DockerForeign(self._wire, self._lifecycle, policy, timeout=start_timeout_seconds)
