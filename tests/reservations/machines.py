@@ -17,7 +17,7 @@ import docker
 from provision import image
 from reservations.hands.base import Endpoint
 
-IMAGE = "lormas-test/pool-machine:1"
+IMAGE = "lormas-test/pool-machine:2"
 
 
 @dataclass
@@ -60,8 +60,8 @@ class Box:
         raise AssertionError(f"no SSH server on {self.port}: {self.container.logs().decode()[-500:]}")
 
 
-def login(port: int, username: str, password: str, command: str = "id -un") -> str:
-    """Log in as a person would, with OpenSSH-grade checks by asyncssh; the command's output. Raises asyncssh.PermissionDenied."""
+def login(port: int, username: str, password: str = "", command: str = "id -un", *, key: str = "") -> str:
+    """Log in as a person would, by password or by a private key; the command's output. Raises asyncssh.PermissionDenied."""
     import asyncio
 
     async def inner() -> str:
@@ -69,9 +69,9 @@ def login(port: int, username: str, password: str, command: str = "id -un") -> s
             "127.0.0.1",
             port,
             username=username,
-            password=password,
+            password=password or None,
             known_hosts=None,
-            client_keys=None,
+            client_keys=[asyncssh.import_private_key(key)] if key else None,
             agent_path=None,
             config=None,
             login_timeout=30,

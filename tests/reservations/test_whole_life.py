@@ -11,7 +11,7 @@ import pytest
 from audit.models import Entry
 from lormas.common import clock
 from reservations.models import Allocation, Machine, Reservation
-from tests.reservations.machines import Box, login
+from tests.reservations.machines import Box, key_pair, login
 
 pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True)]
 PASSWORD = "p4ss: $(reboot) 'quoted' ü"
@@ -23,6 +23,36 @@ def over(reservation: Any) -> None:
     start = past - timedelta(hours=1)
     Reservation.objects.filter(pk=reservation.pk).update(starts_at=start, ends_at=past)
     Allocation.objects.filter(reservation=reservation).update(starts_at=start, ends_at=past)
+
+
+def test_a_key_opens_what_a_password_does_not_and_sudo_is_the_machines_to_allow(
+    alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any
+) -> None:
+    """R34, D14: by public key alone; root only where the reservation asked and the machine allows it; both gone at the end."""
+    if not boxes[0].sh("command -v sudo"):
+        pytest.skip("NOT TESTED: sudo by policy: this computer has no sudo to put on test machines (Debian: apt-get install sudo)")
+    Machine.objects.filter(name="box-1").update(allow_sudo=True)
+    private, public = key_pair()
+    made = settle(book(alice, 2, 60, password="", public_key=public, sudo=True, machines=tuple(real_pool[:2])), "active")
+    root_word = "sudo -n id -un 2>/dev/null || echo refused"
+    assert login(boxes[0].port, made.username, key=private, command=root_word) == "root"
+    assert login(boxes[1].port, made.username, key=private, command=root_word) == "refused"
+    for secret in ("", PASSWORD):
+        with pytest.raises(asyncssh.PermissionDenied):
+            login(boxes[0].port, made.username, secret)
+    with pytest.raises(asyncssh.PermissionDenied):
+        login(boxes[0].port, made.username, key=key_pair()[0])
+    login(boxes[0].port, made.username, key=private, command="sudo -n sh -c 'echo x >/tmp/of-root' && crontab -l 2>/dev/null || true")
+    modest = settle(book(alice, 1, 60, password=PASSWORD, machines=(real_pool[2],)), "active")
+    Machine.objects.filter(name="box-3").update(allow_sudo=True)
+    assert login(boxes[2].port, modest.username, PASSWORD, root_word) == "refused", "who does not ask gets none"
+    for one in (made, modest):
+        over(one)
+        settle(one, "ended")
+    with pytest.raises(asyncssh.PermissionDenied):
+        login(boxes[0].port, made.username, key=private)
+    assert boxes[0].sh("ls /etc/sudoers.d") == ""
+    boxes[0].sh("rm -f /tmp/of-root")
 
 
 def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
