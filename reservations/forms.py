@@ -77,6 +77,7 @@ class MachineForm(_Form):
         if made_of and isinstance(source, forms.ChoiceField):
             source.choices = [("", _("Another machine")), *made_of]
             self.fields["host"].required = self.fields["port"].required = False
+            self.fields["host"].help_text = _("Needed for another machine.")
         else:
             del self.fields["source"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ class Command(BaseCommand):
                 options["count"], folder=folder, public_key=key.export_public_key().decode().strip(), docker_host=docker_host,
                 containers=False if options["without_engine"] else None,
             )  # fmt: skip
+            has_sudo = shutil.which("sudo", path=image.PATH) is not None
             for number, one in enumerate(made):
                 register_machine(
                     actor=SYSTEM, name=one.name, host=options["host"], port=one.port, user="root", private_key=key.export_private_key().decode(),
-                    description="A demo machine (make machines-down removes it)", allow_sudo=number % 2 == 1,
+                    description="A demo machine (make machines-down removes it)", allow_sudo=number % 2 == 1 and has_sudo,
                     labels={**MARK, "zone": "abc"[number % 3], **({"gpu": "t4"} if number % 5 == 0 else {})},
                 )  # fmt: skip
         except (demo.CantMake, image.NoImage) as error:
