@@ -18,10 +18,10 @@ stop: ## stop what `make run` started from this folder
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap stop
 
 machines: env ## bring up ten small SSH machines and register them in the pool (after the first `make run`)
-	@exec $(VENV)/bin/python manage.py demo_machines up $(ARGS)
+	@LOG_LEVEL=$${LOG_LEVEL:-warn} exec $(VENV)/bin/python manage.py demo_machines up $(ARGS)
 
 machines-down: env ## take them away again
-	@exec $(VENV)/bin/python manage.py demo_machines down
+	@LOG_LEVEL=$${LOG_LEVEL:-warn} exec $(VENV)/bin/python manage.py demo_machines down
 
 doctor: ## look at this machine, and say what to do about what is wrong
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap doctor $(ARGS)

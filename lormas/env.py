@@ -235,6 +235,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("RESERVATION_MAX_MINUTES", integer(1, 527_040), 10_080, "Longest reservation, extensions included."),
     Variable("RESERVATION_MAX_DAYS_AHEAD", integer(1, 3650), 90, "How far ahead a reservation may begin."),
     Variable("RESERVATION_REMINDER_MINUTES", integer(0, 1440), 15, "So long before its end a reservation's owner is reminded; 0 = never."),
+    Variable(
+        "RESERVATION_HANDS",
+        choice("ssh", "ansible"),
+        "ssh",
+        "What makes and removes accounts on machines: ssh (asyncssh, built in), or ansible (lormas[ansible]; Python is needed on the machines).",
+    ),
     Variable("MACHINE_CHECK_SECONDS", integer(10, 86_400), 60, "How often each machine of the pool is looked at."),
     Variable("METRICS_TOKEN", text, None, "Bearer token for /metrics; unset: administrators only.", secret=True),
 )
