@@ -117,7 +117,7 @@ def _ask_node(container: Container, node: Node, spec: ContainerSpec, *, user: An
 
     script = install.script_of(container, spec)
     if script is not None:
-        operation = take(container, "install", user=user, deadline_seconds=install.DEADLINE_SECONDS)
+        operation = take(container, "install", user=user, deadline_seconds=install.deadline_seconds())
         install.enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=StopSpec())
         return operation
     operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
