@@ -128,6 +128,8 @@ class Acts:
             crash.point("before_engine")
             there = await hold(self._runtime.create(spec, epoch=command.epoch, operation_id=command.id))
             crash.point("after_engine")
+            for note in payload.notes:
+                await self._logs.append(spec.container_id, note)
         elif there.operation_id == command.id and there.started_at:
             return {"runtime_ref": there.runtime_ref, "warnings": []}  # an earlier try got as far as the start
         if payload.start:

@@ -110,6 +110,14 @@ class Container(models.Model):
         return next(iter(self.ports.all()), None)
 
     @property
+    def published(self) -> list[tuple[Any, str]]:
+        """(port, its protocols), one for each number although TCP and UDP are ports of their own; uses prefetched ports."""
+        found: dict[tuple[int, int], list[Any]] = {}
+        for port in self.ports.all():
+            found.setdefault((port.host_port, port.container_port), []).append(port)
+        return [(ports[0], "+".join(port.protocol for port in ports)) for ports in found.values()]
+
+    @property
     def address(self) -> str:
         """`host:port` of the primary port, or an empty text."""
         port = self.primary_port

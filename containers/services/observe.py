@@ -12,7 +12,7 @@ from django.db.models import Q
 from agent.protocol.messages import ContainerReport
 from audit.services import Actor, record
 from containers.models import Container
-from containers.services import crashes, power, prompts, remove
+from containers.services import crashes, porttaken, power, prompts, remove
 from containers.services.manners import settings_of
 from containers.services.publish import announce, target
 from containers.services.wish import READY_SECONDS
@@ -171,6 +171,10 @@ def on_settled(command: Command) -> None:
         container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE
     ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id
+    if container is not None and ours and not ok and command.error_code == "port_taken":
+        if porttaken.with_another(container, command):
+            return  # the operation goes on
+        command.error_detail = porttaken.words(container, command.error_detail)
     if container is not None and command.kind == "container.remove" and ok:
         remove.forget(container)
         ours = False
