@@ -60,6 +60,7 @@ class Container(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     oom_killed = models.BooleanField(default=False)
     health = models.CharField(max_length=16, blank=True)
+    health_text = models.CharField(max_length=255, blank=True)  # what its last failed check printed
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     last_log_seq = models.BigIntegerField(default=0)

@@ -38,6 +38,11 @@ def _times(report: ContainerReport) -> list[tuple[str, str]]:
     return [(name, text) for name, text in (("started_at", report.started_at), ("finished_at", report.finished_at)) if text]
 
 
+def _complaint(report: ContainerReport) -> dict[str, str]:
+    """Listings say no more than that it is unhealthy: what was heard before stays."""
+    return {"health_text": report.health_text[:255]} if report.health_text or report.health != "unhealthy" else {}
+
+
 def observe(node_id: UUID, report: ContainerReport) -> bool:
     """Store one report. False: it was old, or not about a container of this node (D04), and changed nothing."""
     try:
@@ -56,6 +61,7 @@ def observe(node_id: UUID, report: ContainerReport) -> bool:
             health=report.health,
             readiness=report.readiness,
             **{name: clock.parse_rfc3339(text) for name, text in _times(report)},
+            **_complaint(report),
             last_log_seq=report.last_log_seq,
         )
         if not taken:
