@@ -40,13 +40,13 @@ class Room:
     """0 = it has none of its own."""
 
     @property
-    def left_bytes(self) -> int | None:
-        """What its limit leaves it."""
-        return max(0, self.limit_bytes - self.used_bytes) if self.limit_bytes and self.used_bytes is not None else None
-
-    @property
     def node_is_full(self) -> bool:
         return self.node_free_bytes is not None and self.node_free_bytes < self.needed_bytes
+
+    @property
+    def can_raise(self) -> bool:
+        """Would a higher limit help?"""
+        return bool(self.limit_bytes) and not self.node_is_full
 
 
 @dataclass(frozen=True, slots=True)
