@@ -162,6 +162,8 @@ class Acts:
             if self._moves is not None:
                 await self._moves.forget(spec.container_id)  # from now on its folder is its own, no copy on its way
             crash.point("after_engine")
+            for note in payload.notes:
+                await self._logs.append(spec.container_id, note)
         elif there.operation_id == command.id and there.started_at:
             return {"runtime_ref": there.runtime_ref, "warnings": []}  # an earlier try got as far as the start
         if payload.start:

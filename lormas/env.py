@@ -216,6 +216,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
+    Variable("INSTALL_TIMEOUT_SECONDS", integer(1, 604_800), 3600, "How long an egg's install script may run before it is killed."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
     Variable("TERMINAL_RECORDING", boolean, False, "Record terminals of people and containers that no recording policy speaks of."),
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),

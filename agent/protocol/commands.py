@@ -33,6 +33,8 @@ class CreatePayload(Part, frozen=True):
     """With `replace`: how to end the old one, if it runs; None = kill."""
     edits: list[ConfigEdit] = []
     """Changes of files for this start alone, before those of the spec."""
+    notes: list[str] = []
+    """Lines for its log (stream `events`) once it is made."""
 
 
 class StartPayload(Part, frozen=True):
