@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from agent import __version__, config, facts, upgrade
 from agent.acts import Acts
+from agent.backups.desk import Backups
 from agent.bulk import Bulk
 from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
@@ -75,7 +76,8 @@ class Agent:
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
         self._files = FileDesk(runtime)
-        self._bulk = Bulk(Transfers(self._files, recordings))
+        self._backups = Backups(self._files, runtime, settings.data_dir / "restores")
+        self._bulk = Bulk(Transfers(self._files, recordings, backups=self._backups))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
@@ -116,6 +118,7 @@ class Agent:
                 await self._streams.close()
             await self._terminals.close()
             await self._bulk.close()
+            await self._backups.close()
             self._files.close()
             with contextlib.suppress(RuntimeFailure, OSError):
                 await self._logs.close()
@@ -163,6 +166,7 @@ class Agent:
             self._spawn(self._reconciler.run())
         if not self._recovered:
             self._recovered = True
+            await self._backups.recover()
             await self._dispatcher.recover()
             going_on = {entry.command.id for entry in await self._outbox.open_commands()}
             self._spawn(self._installer.clear_strangers(going_on))

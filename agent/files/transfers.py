@@ -37,12 +37,19 @@ class Pipe(Protocol):
         """What the panel sends, until its end. Raises RuntimeFailure if the panel goes away before."""
 
 
+class Backups(Protocol):
+    """The part of `agent.backups.desk.Backups` that is needed here."""
+
+    async def run(self, kind: str, container_id: str, payload: Any, pipe: Pipe) -> dict[str, Any]: ...
+
+
 class Transfers:
     """Carries out the kinds of `agent.protocol.bulk`; each returns the data of the end."""
 
-    def __init__(self, desk: FileDesk, recordings: Recordings) -> None:
+    def __init__(self, desk: FileDesk, recordings: Recordings, *, backups: Backups | None = None) -> None:
         self._desk = desk
         self._recordings = recordings
+        self._backups = backups
 
     async def run(self, kind: str, container_id: str, payload: Any, pipe: Pipe) -> dict[str, Any]:
         """Raises RuntimeFailure."""
@@ -55,6 +62,8 @@ class Transfers:
                 return await self._upload(container_id, payload, pipe)
             case "recording.read":
                 return await self._recording(container_id, payload, pipe)
+        if self._backups is not None and kind.startswith("backup."):
+            return await self._backups.run(kind, container_id, payload, pipe)
         raise RuntimeFailure("unknown_command", f"This agent does not know {kind[:64]!r}.")
 
     # ---------------------------------------------------------------------------------------------------------------- out

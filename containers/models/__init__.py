@@ -1,3 +1,4 @@
+from containers.models.backups import Backup, BackupDestination, BackupPolicy, BackupWork
 from containers.models.container import Container
 from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
@@ -6,9 +7,14 @@ from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
+from containers.models.schedules import Schedule, ScheduleRun
 from containers.models.settings import ContainerSettings
 
 __all__ = [
+    "Backup",
+    "BackupDestination",
+    "BackupPolicy",
+    "BackupWork",
     "Container",
     "ContainerRoleGrant",
     "ContainerSettings",
@@ -22,6 +28,8 @@ __all__ = [
     "Revision",
     "Rollout",
     "RolloutItem",
+    "Schedule",
+    "ScheduleRun",
     "StatsMinute",
     "StatsSample",
 ]
