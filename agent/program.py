@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 from agent import __version__, config, facts, upgrade
 from agent.acts import Acts
+from agent.backups.desk import Backups
 from agent.bulk import Bulk
 from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
@@ -98,7 +100,9 @@ class Agent:
         self._reconciler.marked = self._console.marked
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
+        self._backups = Backups(self._files, runtime, settings.data_dir / "restores")
         bulk: dict[str, Transfer] = {"tree.read": moves.hand_over, "tree.write": moves.take}
+        bulk |= {kind: functools.partial(self._backups.run, kind) for kind in ("backup.read", "backup.write")}
         self._bulk = Bulk(Transfers(self._files, recordings, more=bulk))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
         more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
@@ -145,6 +149,7 @@ class Agent:
                 await self._streams.close()
             await self._terminals.close()
             await self._bulk.close()
+            await self._backups.close()
             self._files.close()
             with contextlib.suppress(RuntimeFailure, OSError):
                 await self._logs.close()
@@ -194,6 +199,7 @@ class Agent:
             self._spawn(self._tunnels.run())
         if not self._recovered:
             self._recovered = True
+            await self._backups.recover()
             await self._dispatcher.recover()
             going_on = {entry.command.id for entry in await self._outbox.open_commands()}
             self._spawn(self._installer.clear_strangers(going_on))

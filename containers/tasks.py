@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.conf import settings
 
-from containers.services import execs, heal, logkeeping, logwatch, sweep, tunnels
+from containers.services import backupwork, execs, heal, logkeeping, logwatch, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -50,3 +51,21 @@ def expire_logs() -> dict[str, int]:
 def watch_logs() -> int:
     """Each minute: lines that people want to hear of."""
     return logwatch.watch_logs()
+
+
+@shared_task(name="containers.tasks.do_backup_work", ignore_result=True, time_limit=settings.BACKUP_SECONDS + 300)
+def do_backup_work(work_id: str) -> bool:
+    """One backup, restore, check or drill. Its limit is its operation's deadline."""
+    return backupwork.run(work_id)
+
+
+@shared_task(name="containers.tasks.drop_backups", ignore_result=True, time_limit=600)
+def drop_backups() -> int:
+    """Archives of deleted backups."""
+    return backupwork.drop_deleted()
+
+
+@shared_task(name="containers.tasks.tidy_backups", ignore_result=True, time_limit=600)
+def tidy_backups() -> dict[str, int]:
+    """Each minute: work that lost its worker, work that waits, archives that are to go."""
+    return backupwork.sweep()

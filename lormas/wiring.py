@@ -95,6 +95,12 @@ JOBS: dict[str, dict[str, str | int]] = {
         "every_seconds": 60,
         "limit_seconds": 300,
     },
+    "containers.tidy_backups": {
+        "title": "Backups: what lost its worker, what waits, archives that are to go",
+        "run": "containers.tasks.tidy_backups",
+        "every_seconds": 60,
+        "limit_seconds": 600,
+    },
     "nodes.sync": {"title": "Ask all agents for a full listing", "run": "nodes.reconcile.sync", "every_seconds": 300},
     "nodes.health": {"title": "Look at the health of all nodes", "run": "nodes.reconcile.look", "every_seconds": 120},
     "nodes.orphans": {"title": "Report and remove containers that nobody knows", "run": "nodes.orphans.sweep", "every_seconds": 3600},
