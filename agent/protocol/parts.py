@@ -196,6 +196,8 @@ class ContainerReport(Part, frozen=True):
     started_at: str = ""
     finished_at: str = ""
     health: Literal["", "starting", "healthy", "unhealthy"] = ""
+    health_text: str = ""
+    """What the last failed check printed; empty where the report is from a listing."""
     cause: Literal["", "command", "exit", "external", "engine"] = ""
     """Why it got there: our command, by itself, somebody's hand on the engine, the engine's own restart or reboot."""
     last_log_seq: int = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agent.files import Content
@@ -179,6 +180,14 @@ class DataFolder(Protocol):
 
     async def gateway(self) -> str:
         """The address at which a container reaches the node."""
+
+    async def folder(self, container_id: str) -> Path | None:
+        """Where all of it is on this machine, also without a container; None if there is none.
+
+        RuntimeFailure `unsupported` if it can't be reached."""
+
+    async def make(self, container_id: str) -> Path:
+        """As `folder`, made if need be, before there is a container."""
 
 
 @dataclass(frozen=True, slots=True)

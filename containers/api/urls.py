@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import adoption, history, inside_urls, install, logbook, many, rollouts, settings, tunnel, views
+from containers.api import adoption, history, inside_urls, install, logbook, many, moving, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -14,6 +14,8 @@ urlpatterns = [
             path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
             path(f"{base}/<uuid:node_id>/foreign", adoption.NodeForeign.as_view(), name=f"{base}-foreign"),
             path(f"{base}/<uuid:node_id>/foreign/<slug:ref>/adopt", adoption.NodeForeignAdopt.as_view(), name=f"{base}-foreign-adopt"),
+            path(f"{base}/<uuid:node_id>/left-copies", moving.NodeLeftCopies.as_view(), name=f"{base}-left-copies"),
+            path(f"{base}/<uuid:node_id>/left-copies/<uuid:copy_id>", moving.NodeLeftCopy.as_view(), name=f"{base}-left-copy"),
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
@@ -29,6 +31,7 @@ urlpatterns = [
         name="containers-power",
     ),
     path("containers/<uuid:container_id>/reinstall", install.ContainerReinstall.as_view(), name="containers-reinstall"),
+    path("containers/<uuid:container_id>/migrate", moving.ContainerMigrate.as_view(), name="containers-migrate"),
     path("containers/<uuid:container_id>/prompts", install.ContainerPrompts.as_view(), name="containers-prompts"),
     re_path(
         r"^containers/(?P<container_id>[0-9a-f-]{36})/prompts/(?P<feature>eula|java_version|pid_limit|gsl_token|steam_disk_space)$",

@@ -106,9 +106,14 @@ def act(
 
 
 def overtake(container: Container, running: Operation) -> None:
-    """End what runs: its commands are cancelled (the agent is told by the kill that follows), its operation settled as cancelled."""
-    if running.kind == "container.adopt":
-        raise locked_by(container)  # torn in the middle, it would leave neither the old one nor ours
+    """End what runs: its commands are cancelled (the agent is told by the kill that follows), its operation settled as cancelled.
+
+    Raises:
+        Locked: it is being moved, and two nodes are in that: it must be called off instead. Or it is being taken over: torn in the middle,
+            that would leave neither the old one nor ours.
+    """
+    if running.kind in ("container.migrate", "container.adopt"):
+        raise locked_by(container)
     commands.cancel_open(subject_id=container.pk, reason="Overtaken by kill.")
     operations.settle_operation(
         running.pk, status=OperationStatus.CANCELLED, error_code="cancelled", error_detail="A kill overtook it.", message="Overtaken by kill"

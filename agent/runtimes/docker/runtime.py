@@ -63,7 +63,6 @@ class DockerRuntime:
         call_timeout_seconds: float = 10,
         start_timeout_seconds: float = 60,
         isolate_network: bool = True,
-        reach_folders: bool = True,
     ) -> None:
         endpoint = endpoint_from(host)
         self._wire = Wire(endpoint)
@@ -82,7 +81,9 @@ class DockerRuntime:
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
-        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, self._surroundings, timeout=start_timeout_seconds)
+        if endpoint.is_local:
+            self.capabilities = self.capabilities | {"move"}
         self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
         self.foreign = DockerForeign(self._wire, self._lifecycle, policy, timeout=start_timeout_seconds)
@@ -308,6 +309,7 @@ class DockerRuntime:
             self._disk.forget(container_id)
             self._output.forget(container_id)
         if not keep_data:
+            await self.data.clear(container_id)
             await self._surroundings.remove_volume(container_id)
 
     async def update(self, spec: ContainerSpec) -> ContainerReport:

@@ -40,7 +40,7 @@ class ProcessRuntime(Wishes):
     """See `agent.runtimes.base.Runtime`. All it keeps is under `root`."""
 
     kind: Literal["docker", "process", "fake"] = "process"
-    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events", "tunnel"})
+    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events", "tunnel", "move"})
 
     def __init__(
         self,
