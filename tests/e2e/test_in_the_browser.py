@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,6 +193,16 @@ async def check_terminals(window: Window, other: Window, at: str) -> None:
     await window.until("/2/.test(document.querySelector('[data-tm=viewers]').textContent)")
     await page.keyboard.type("echo to-b''oth\n")
     await other.until(screen("to-both"))
+
+    # F09: what runs inside reaches neither clipboard nor title, and its questions to the terminal are typed back by nobody while two are looking.
+    await page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    title = await page.title()
+    await page.keyboard.type("printf '\\033]52;c;aGFja2Vk\\007\\033]2;hacked\\007\\033[6n\\033[c\\033[>c\\033]11;?\\007'; sleep 1\n")
+    await page.keyboard.type("echo un''touched\n")
+    await window.until(screen("untouched"))
+    shown = await page.evaluate(SHOWN)
+    assert not re.search(r"\d;\d+c|\d;\d+R|rgb:|not found", shown), shown
+    assert (await page.title(), await page.evaluate("window.copied")) == (title, None)
 
     await page.reload(wait_until="load")
     await window.until(screen("to-both"))
