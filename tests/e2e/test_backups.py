@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +19,6 @@ from containers.services import destinations as places
 from containers.spec import Asked
 from nodes.models import Operation
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
-from tests.e2e.stack import IMAGE
 from tests.e2e.test_inside import EGG, Person
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
