@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -80,6 +80,25 @@ def test_what_the_database_says_becomes_what_a_person_can_do() -> None:
     assert trouble(from_(pg.UniqueViolation(), IntegrityError)) is None
     assert trouble(from_(pg.UndefinedTable(), OperationalError)) is None
     assert trouble(ValueError()) is None
+
+
+def test_pages_and_what_runs_before_any_view_say_it_too(rf: RequestFactory) -> None:
+    """R27: the session of a page is read before its view is; then nobody knows who asks, and no query may be made for the answer."""
+    import psycopg.errors as pg
+
+    from lormas.errors import server_error
+
+    for path, kind in (("/nodes", "text/html"), ("/api/nodes", "application/problem+json")):
+        try:
+            raise OperationalError("the server closed the connection") from pg.AdminShutdown()
+        except OperationalError:
+            answer = server_error(rf.get(path))
+        assert (answer.status_code, answer["Retry-After"], answer["Content-Type"].split(";")[0]) == (503, "5", kind)
+        assert b"does not answer" in answer.content
+    try:
+        raise ValueError("ours")
+    except ValueError:
+        assert server_error(rf.get("/api/nodes")).status_code == 500
 
 
 def test_an_act_that_met_another_is_done_again_three_times_in_all(db: None) -> None:
