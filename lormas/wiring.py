@@ -26,6 +26,10 @@ SETTLED: dict[str, str] = {
     "node.image_pull": "nodes.stock.on_settled",
     "node.prune": "nodes.stock.on_settled",
     "node.upgrade": "nodes.upgrades.on_settled",
+    "node.swarm_create": "nodes.stock.on_settled",
+    "node.swarm_update": "nodes.stock.on_settled",
+    "node.swarm_remove": "nodes.stock.on_settled",
+    "node.swarm_availability": "nodes.stock.on_settled",
 }
 """Command kind -> handler(command: nodes.models.Command), inside the transaction that settles it."""
 
