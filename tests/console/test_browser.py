@@ -295,6 +295,11 @@ def test_a_flood_stays_bounded_and_is_followed_until_a_hand_scrolls(visit: Calla
     assert page.evaluate(bottom) > 200
     page.click(".log-new")
     visitor.until(f"{bottom} < 12")
+    # What a line says of itself is marked, and can be chosen by (the same rules as containers.loglevels).
+    puppet.say(web.pk, "[WARN] slow", "12:01 ERROR: broken", '{"level":"debug","msg":"x"}', "no error here")
+    visitor.until("[...document.querySelectorAll('.ln')].slice(-4).map(l => l.className).join() === 'ln l-warn,ln l-error,ln l-debug,ln'")
+    page.select_option("[data-log=level]", "error")
+    visitor.until("[...document.querySelectorAll('.ln:not([hidden])')].map(l => l.lastChild.textContent).join() === '12:01 ERROR: broken'")
 
 
 def test_what_a_console_asks_is_answered_in_the_page(visit: Callable[[Any], Visitor], alice: Any, node: Any, puppet: Puppet) -> None:
