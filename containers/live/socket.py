@@ -29,7 +29,7 @@ from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS
 from containers.live.outbox import Outbox, TooSlow
 from containers.live.shells import View
-from containers.live.standing import free, seen, standing, still_seen_as
+from containers.live.standing import free, seen, seen_now, standing
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
 from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
@@ -381,8 +381,10 @@ class ClientSocket:
             key = getattr(session, "session_key", None)
             if session is None or key is None or not session.exists(key):
                 return False
-            if self.user.impersonator is not None:
-                return still_seen_as(self.user, session, key)
+            eyes = seen_now(self.user, session, key)  # a page that began before, or goes on after, was somebody else's
+            if eyes is None:
+                return False
+            fresh = eyes
         self.user = fresh
         return True
 
