@@ -17,6 +17,8 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
+from lormas.common.sqlite3.creation import DatabaseCreation
+
 KEPT = 4
 
 _lock = threading.Lock()
@@ -35,6 +37,7 @@ def _key(name: str) -> tuple[str, int, int, int] | None:
 class DatabaseWrapper(base.DatabaseWrapper):
     """See the module."""
 
+    creation_class = DatabaseCreation
     _opened_as: tuple[str, int, int, int] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
