@@ -4,6 +4,7 @@ node is lost (R39)."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
@@ -87,9 +88,10 @@ def engine() -> Iterator[SecondEngine]:
         yield made
 
 
-@pytest.fixture
-async def pair(transactional_db: None, engine: SecondEngine, tmp_path: Path) -> AsyncIterator[Pair]:
-    async with running_stack(tmp_path) as here:
+@contextlib.asynccontextmanager
+async def two_nodes(tmp_path: Path, engine: SecondEngine, **panel_environment: str) -> AsyncIterator[Pair]:
+    """One panel, an agent on each engine."""
+    async with running_stack(tmp_path, panel_environment=panel_environment) as here:
         node, token = await in_thread(register_node, name="there", actor=SYSTEM)
         first = random.randrange(20_000, 25_000, 20)
         await in_thread(lambda: Node.objects.filter(pk=node.pk).update(port_first=first, port_last=first + 19))
@@ -105,6 +107,12 @@ async def pair(transactional_db: None, engine: SecondEngine, tmp_path: Path) -> 
         finally:
             await asyncio.to_thread(agent.stop)
             await link.stop()
+
+
+@pytest.fixture
+async def pair(transactional_db: None, engine: SecondEngine, tmp_path: Path) -> AsyncIterator[Pair]:
+    async with two_nodes(tmp_path, engine) as made:
+        yield made
 
 
 async def made(user: Any, node: Node, name: str = "web", **fields: Any) -> Container:
