@@ -66,4 +66,4 @@ async def test_a_lost_node_stops_by_itself_its_container_is_made_anew_and_the_ol
         assert copy.node_id == pair.there.node.pk and pair.present(container)["there"], "its files are kept there"
         await in_thread(leftovers.remove, copy, actor=SYSTEM)
         await until(lambda: not pair.present(container)["there"], what="the old copy is gone")
-        assert not await in_thread(LeftCopy.objects.exists)
+        await until(lambda: not LeftCopy.objects.exists(), what="and so the panel says")
