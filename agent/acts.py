@@ -9,6 +9,7 @@ import msgspec
 
 from agent import crash
 from agent.console import ConsoleWatch
+from agent.foreign import adopt
 from agent.installer import Installer
 from agent.migrate.fences import Fences
 from agent.migrate.moves import Moves
@@ -21,6 +22,7 @@ from agent.protocol.parts import ConfigEdit
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.startscripts import StartScripts
+from agent.tunnels.keeper import Tunnels
 
 Progress = Callable[[int, str], None]
 Settle = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -55,6 +57,7 @@ class Acts:
         installer: Installer | None = None,
         console: ConsoleWatch | None = None,
         scripts: StartScripts | None = None,
+        tunnels: Tunnels | None = None,
         moves: Moves | None = None,
         fences: Fences | None = None,
     ) -> None:
@@ -65,6 +68,7 @@ class Acts:
         self._installer = installer
         self._console = console
         self._scripts = scripts
+        self._tunnels = tunnels
         self._preparation = Preparation(runtime, logs)
 
     async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:
@@ -78,6 +82,17 @@ class Acts:
                 return await self._create(entry, payload, there, progress=progress, hold=hold)
             case "container.install":
                 return await self._install(entry, payload, there, progress=progress, hold=hold)
+            case "container.adopt":
+                spec: ContainerSpec = payload.spec
+                return await adopt(
+                    payload,
+                    there,
+                    runtime=self._runtime,
+                    logs=self._logs,
+                    make=lambda: hold(self._runtime.create(spec, epoch=entry.command.epoch, operation_id=entry.command.id)),
+                    launch=lambda: self._launch(container_id, spec, (), hold=hold),
+                    hold=hold,
+                )
             case "container.start":
                 await self._start(entry, there, payload, hold=hold)
             case "container.restart":
@@ -147,6 +162,8 @@ class Acts:
             if self._moves is not None:
                 await self._moves.forget(spec.container_id)  # from now on its folder is its own, no copy on its way
             crash.point("after_engine")
+            for note in payload.notes:
+                await self._logs.append(spec.container_id, note)
         elif there.operation_id == command.id and there.started_at:
             return {"runtime_ref": there.runtime_ref, "warnings": []}  # an earlier try got as far as the start
         if payload.start:
@@ -236,6 +253,8 @@ class Acts:
             await hold(self._installer.end(container_id))
         if self._console is not None:
             await self._console.forget(container_id)
+        if self._tunnels is not None:
+            await self._tunnels.forget(container_id)
         await hold(self._runtime.remove(container_id, keep_data=payload.keep_data))
         crash.point("after_engine")
         if self._moves is not None and not payload.keep_data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -13,12 +14,14 @@ from typing import Any, Protocol
 
 from agent import __version__, config, facts, upgrade
 from agent.acts import Acts
+from agent.backups.desk import Backups
 from agent.bulk import Bulk
 from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
 from agent.files.desk import FileDesk
 from agent.files.transfers import Transfer, Transfers
+from agent.foreign import foreign_answers
 from agent.insides import inside_answers
 from agent.installer import Installer
 from agent.migrate.fences import Fences
@@ -38,6 +41,7 @@ from agent.startscripts import StartScripts
 from agent.stock import stock_answers
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
+from agent.tunnels.keeper import Tunnels, tunnel_answers
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +70,21 @@ class Agent:
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
         self._scripts = StartScripts(runtime, logs)
+        self._tunnels = Tunnels(runtime, logs, settings.data_dir / "tunnels", seen=self._last_report)
         self._files = FileDesk(runtime)
         moves = Moves(runtime, logs, self._files, settings.data_dir / "moves")
         self._fences = Fences(runtime, self._outbox)
         self._lease = Lease(self._outbox, stop=self._stop_for_lease)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts, moves=moves, fences=self._fences)
+        acts = Acts(
+            runtime,
+            logs,
+            installer=self._installer,
+            console=self._console,
+            scripts=self._scripts,
+            tunnels=self._tunnels,
+            moves=moves,
+            fences=self._fences,
+        )
         self.restart_wanted = False
         self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
         self._dispatcher = Dispatcher(
@@ -86,9 +100,12 @@ class Agent:
         self._reconciler.marked = self._console.marked
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
+        self._backups = Backups(self._files, runtime, settings.data_dir / "restores")
         bulk: dict[str, Transfer] = {"tree.read": moves.hand_over, "tree.write": moves.take}
+        bulk |= {kind: functools.partial(self._backups.run, kind) for kind in ("backup.read", "backup.write")}
         self._bulk = Bulk(Transfers(self._files, recordings, more=bulk))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
+        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None
@@ -123,6 +140,7 @@ class Agent:
         finally:
             await self._dispatcher.close()
             await self._scripts.close()
+            await self._tunnels.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
@@ -131,6 +149,7 @@ class Agent:
                 await self._streams.close()
             await self._terminals.close()
             await self._bulk.close()
+            await self._backups.close()
             self._files.close()
             with contextlib.suppress(RuntimeFailure, OSError):
                 await self._logs.close()
@@ -176,8 +195,11 @@ class Agent:
             self._spawn(self._end_orphans())
             self._spawn(self._reconciler.follow_events())
             self._spawn(self._reconciler.run())
+            await asyncio.to_thread(self._tunnels.load)
+            self._spawn(self._tunnels.run())
         if not self._recovered:
             self._recovered = True
+            await self._backups.recover()
             await self._dispatcher.recover()
             going_on = {entry.command.id for entry in await self._outbox.open_commands()}
             self._spawn(self._installer.clear_strangers(going_on))
@@ -214,6 +236,10 @@ class Agent:
 
     async def _facts(self) -> wire.NodeFacts:
         return await asyncio.to_thread(facts.collect, data_dir=self.config.data_dir, engine=self._engine.info, kind=self._runtime.kind)
+
+    def _last_report(self, container_id: str) -> wire.ContainerReport | None:
+        known = self._outbox.known(container_id)
+        return known.report if known is not None else None
 
     # ---------------------------------------------------------------------------------------------------------- to the panel
 

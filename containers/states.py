@@ -42,6 +42,7 @@ PASSING: frozenset[str] = frozenset(
 
 ACTION_STATUS: dict[str, str] = {
     "create": Status.CREATING,
+    "adopt": Status.CREATING,
     "install": Status.INSTALLING,
     "reinstall": Status.INSTALLING,
     "start": Status.STARTING,
@@ -117,6 +118,7 @@ def derive(
         asked_for = desired != Desired.RUNNING or (with_engine and exit_code in (137, 143) and not oom_killed)
         return Status.CRASHED if not asked_for and (oom_killed or exit_code not in (0, None)) else Status.STOPPED
     return {
+        "": Status.MISSING if desired != Desired.DELETED else Status.DELETED,  # overtaken before its node made it
         "creating": Status.CREATING,
         "created": Status.STOPPED,
         "running": Status.RUNNING,

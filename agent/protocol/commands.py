@@ -6,11 +6,13 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 from __future__ import annotations
 
 from agent.protocol.files import FILE_RPCS
+from agent.protocol.foreign import FOREIGN_COMMANDS, FOREIGN_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
 from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.tunnels import TUNNEL_RPCS
 
 
 class CreatePayload(Part, frozen=True):
@@ -31,6 +33,8 @@ class CreatePayload(Part, frozen=True):
     """With `replace`: how to end the old one, if it runs; None = kill."""
     edits: list[ConfigEdit] = []
     """Changes of files for this start alone, before those of the spec."""
+    notes: list[str] = []
+    """Lines for its log (stream `events`) once it is made."""
 
 
 class StartPayload(Part, frozen=True):
@@ -111,6 +115,7 @@ COMMANDS: dict[str, type[Part]] = {
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
+    **FOREIGN_COMMANDS,
     **MOVING_COMMANDS,
 }
 
@@ -196,6 +201,8 @@ RPCS: dict[str, type[Part]] = {
     **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
+    **TUNNEL_RPCS,
+    **FOREIGN_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""

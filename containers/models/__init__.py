@@ -1,3 +1,4 @@
+from containers.models.backups import Backup, BackupDestination, BackupPolicy, BackupWork
 from containers.models.container import Container
 from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
@@ -7,12 +8,19 @@ from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
 from containers.models.sample import StatsMinute, StatsSample
+from containers.models.schedules import Schedule, ScheduleRun
 from containers.models.settings import ContainerSettings
+from containers.models.tunnel import ContainerTunnel
 
 __all__ = [
+    "Backup",
+    "BackupDestination",
+    "BackupPolicy",
+    "BackupWork",
     "Container",
     "ContainerRoleGrant",
     "ContainerSettings",
+    "ContainerTunnel",
     "ContainerUserGrant",
     "ExecRecord",
     "KeptLog",
@@ -25,6 +33,8 @@ __all__ = [
     "Revision",
     "Rollout",
     "RolloutItem",
+    "Schedule",
+    "ScheduleRun",
     "StatsMinute",
     "StatsSample",
 ]

@@ -20,6 +20,8 @@ class Port(models.Model):
     host_port = models.PositiveIntegerField()
     protocol = models.CharField(max_length=3, default="tcp", choices=[("tcp", "TCP"), ("udp", "UDP")])
     is_primary = models.BooleanField(default=False)
+    automatic = models.BooleanField(default=False)  # the panel chose the host port, and may choose another one
+    follows = models.BooleanField(default=False)  # it listens inside on the number it has outside
 
     class Meta:
         ordering = ["-is_primary", "id"]

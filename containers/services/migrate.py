@@ -14,7 +14,7 @@ from django.db.models import Max, QuerySet
 
 from audit.services import Actor, record
 from containers import whereabouts
-from containers.models import Container, LeftCopy, Migration, Port
+from containers.models import BackupWork, Container, LeftCopy, Migration, Port
 from containers.models.moving import BEFORE, HELD, Phase
 from containers.services import migrate_back as back
 from containers.services import migrate_rows as rows
@@ -25,7 +25,7 @@ from containers.services.power import stop_spec
 from containers.services.publish import announce, target
 from containers.states import Desired, Status
 from lormas.common import clock
-from lormas.common.errors import Conflict, Refused
+from lormas.common.errors import Conflict, Locked, Refused
 from nodes import placement, selectors
 from nodes.models import Cluster, Node, Operation
 from nodes.services import claim
@@ -59,8 +59,8 @@ def has_files(container: Container) -> bool:
 
 def why_tied(container: Container) -> str:
     """What keeps it on its machine for good, as a sentence; "" if it can be moved."""
-    bound = [mount["target"] for mount in container.mounts if mount.get("kind") == "bind"]
-    return f"It uses folders of its machine itself ({', '.join(bound)}): those can't be moved." if bound else ""
+    bound = [mount["target"] for mount in container.mounts if mount.get("kind") in ("bind", "volume")]  # a volume that it was adopted with
+    return f"It uses folders or volumes of its machine itself ({', '.join(bound)}): those can't be moved." if bound else ""
 
 
 def _ranking(container: Container, *, to: Node | None, cluster: Cluster | None, among: QuerySet[Node] | None) -> placement.Ranking:
@@ -139,6 +139,8 @@ def migrate(
                 code="wrong_state",
                 extra={"state": container.status, "allowed": []},
             )
+        if BackupWork.objects.filter(container=container, is_open=True).exists():
+            raise Locked(f"Work on backups of {container.name} is running: wait for it, or cancel it.")
         found = plan(container, to=to, cluster=cluster, among=among)
         if found.why_not:
             raise Refused(f"{container.name} can't be moved. {found.why_not}", code="not_movable")

@@ -109,9 +109,10 @@ def overtake(container: Container, running: Operation) -> None:
     """End what runs: its commands are cancelled (the agent is told by the kill that follows), its operation settled as cancelled.
 
     Raises:
-        Locked: it is being moved, and two nodes are in that: it must be called off instead.
+        Locked: it is being moved, and two nodes are in that: it must be called off instead. Or it is being taken over: torn in the middle,
+            that would leave neither the old one nor ours.
     """
-    if running.kind == "container.migrate":
+    if running.kind in ("container.migrate", "container.adopt"):
         raise locked_by(container)
     commands.cancel_open(subject_id=container.pk, reason="Overtaken by kill.")
     operations.settle_operation(

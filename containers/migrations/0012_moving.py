@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0009_minutes_of_disk'),
+        ('containers', '0011_adoption'),
         ('nodes', '0003_lease'),
     ]
 
