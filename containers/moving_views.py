@@ -14,7 +14,7 @@ from containers.access import get_container
 from containers.models import Migration
 from containers.services import leftovers, migrate
 from containers.views import frame
-from lormas.common.errors import Problem
+from lormas.common.errors import Invalid, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 from nodes.access import choosable_nodes, get_node, rights
 from nodes.operation_views import started_toast
@@ -66,6 +66,8 @@ def left_copies(request: HttpRequest, node_id: UUID) -> HttpResponse:
 def left_copy_remove(request: HttpRequest, node_id: UUID, copy_id: UUID) -> HttpResponse:
     user = person(request)
     node = get_node(user, node_id, "nodes.edit")
+    if request.POST.get("sure") != "1":
+        raise Invalid(_("Say that its files on this node may be lost: tick the box."))
     copy = leftovers.remove(leftovers.get(node, copy_id), actor=user.as_actor())
     toast = Toast(_("The old copy of %(name)s is being removed") % {"name": copy.container_name})
     return answer(request, toast, to=reverse("nodes:detail", args=[node.pk]))

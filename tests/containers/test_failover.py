@@ -13,7 +13,7 @@ from containers.models import Container, LeftCopy
 from containers.services import NewContainer, PortWish, create_container, failover
 from containers.services.observe import observe, welcome_back
 from lormas.common import clock
-from nodes import clusters
+from nodes import clusters, commands
 from nodes.models import Cluster, Command, Node
 from nodes.services import move_status, register_node
 
@@ -131,6 +131,29 @@ def test_restore_backup_without_a_good_backup_waits(web: Container, node: Node, 
     lose(node)
     assert failover.sweep() == 0
     assert "no good" in fresh(web).status_reason
+
+
+def test_restore_backup_makes_it_anew_and_brings_its_files_before_it_starts(web: Container, node: Node, cluster: Cluster) -> None:
+    """R46: the last good one; never started on an empty folder."""
+    from containers.models import Backup, BackupDestination, BackupWork
+
+    Cluster.objects.update(failover="restore_backup")
+    store = BackupDestination.objects.create(name="here", kind="local", config={"folder": "/nowhere"})
+    backup = Backup.objects.create(container=web, container_name="web", destination=store, key="k", state="good", name="nightly")
+    lose(node)
+    assert failover.sweep() == 1
+    create = Command.objects.filter(subject_id=web.pk, kind="container.create").latest("created_at")
+    assert commands.payload_of(create)["start"] is False
+    assert failover.sweep() == 0 and not BackupWork.objects.exists(), "not before it is there"
+    report = ContainerReport(container_id=str(web.pk), state="created", seq=1, epoch=2)
+    observe(create.node_id, report)
+    commands.settle(create.pk, ok=True, data={}, report=report)
+    failover.sweep()
+    work = BackupWork.objects.get()
+    assert (work.backup_id, work.kind, work.options) == (backup.pk, "restore", {"start": True})
+    assert "restore" not in fresh(web).placed
+    failover.sweep()
+    assert BackupWork.objects.count() == 1, "once"
 
 
 def test_what_was_stopped_stays_with_its_node(web: Container, node: Node) -> None:
