@@ -196,7 +196,7 @@ PHASES = ("prepare", "snapshot", "copy", "verify", "cut_over", "release")
 
 
 def rounds() -> list[tuple[str, str]]:
-    """One in which nobody dies, and three in which different things must be made good; LORMAS_MOVES=all (or names of phases): every pair of phase and victim."""
+    """One in which nobody dies, and three. LORMAS_MOVES=all (or names of phases): every pair of phase and victim."""
     asked = os.environ.get("LORMAS_MOVES", "")
     if not asked:
         return [("prepare", ""), ("copy", "panel"), ("cut_over", "target agent"), ("verify", "source link")]
@@ -222,7 +222,7 @@ async def kill(pair: Pair, victim: str, source: Stack, target: Stack) -> None:
 
 
 async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_where_it_was(pair: Pair, alice: Any, measured: Any) -> None:
-    """R38: kill -9 of agents and panel, cuts of links; never two, never no copy; owners, modes, links and twins of files are whole, the old copy goes."""
+    """R38: kill -9 of agents and panel, cuts of links; never two, never no copy; the files are whole, the old copy goes."""
     container = await made(alice, pair.here.node)
     await until(lambda: pair.starts(container) == 1, what="its files")
     before = await asyncio.to_thread(pair.checksum, container)
