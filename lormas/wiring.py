@@ -66,10 +66,6 @@ NODE_CARRIERS: tuple[str, ...] = ("containers.carrying.ensure",)
 NODE_SILENT: tuple[str, ...] = ("containers.services.failover.sweep",)
 """handler() -> int: called by the warden every few seconds while it may judge nodes (R10): what to do about those that are lost."""
 
-FAILOVER_BACKUP: dict[str, str] = {}
-""" "latest" -> handler(container) -> a good backup or None; "restore" -> handler(container, backup, *, start): make it anew on its (new) node from
-that backup, inside the caller's transaction. Empty: there are no backups."""
-
 CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel"}
 """Kind of operation -> handler(operation, *, actor, reason): how it is called off, where ending its row is not enough. Raises Conflict."""
 

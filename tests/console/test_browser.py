@@ -103,7 +103,7 @@ def visit(chromium: Any, panel: Panel) -> Iterator[Callable[..., Visitor]]:
 def addresses(web: Any, node: Any, egg: Any, failed: Any, pending: Any) -> list[str]:
     one, it, known = f"/containers/{web.pk}", f"/nodes/{node.pk}", f"/eggs/{egg.pk}"
     containers = ["/containers", "/containers/new", "/containers/new?source=image", f"/containers/new?egg={egg.pk}"]
-    details = [one, *(f"{one}/{tab}" for tab in ("stats", "files", "terminal", "settings", "activity", "delete"))]
+    details = [one, *(f"{one}/{tab}" for tab in ("stats", "files", "terminal", "settings", "activity", "move", "delete"))]
     fleet = ["/nodes", "/nodes/new", it, f"{it}/edit", f"/nodes/{pending.pk}", "/operations", f"/operations/{failed.pk}"]
     return ["/", *containers, *details, *fleet, "/eggs", known, "/eggs/import", "/profile", "/password"]
 
