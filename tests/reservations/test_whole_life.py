@@ -12,6 +12,7 @@ from django.test import Client
 
 from audit.models import Entry
 from lormas.common import clock
+from nodes.models import Operation
 from reservations.models import Allocation, Machine, Reservation
 from reservations.services import checks
 from tests.reservations.machines import Box, key_pair, login
@@ -65,6 +66,8 @@ def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
     assert all(machine.reachable and machine.host_key and machine.latency_ms for machine in real_pool)
     made = settle(book(alice, 3, 60, password=PASSWORD), "active")
     assert made.is_active
+    operation = Operation.objects.get(pk=made.operation_id)
+    assert (operation.status, operation.progress, operation.target_id) == ("succeeded", 100, made.pk), "what a person watched"
     for box in boxes:
         assert login(box.port, made.username, PASSWORD) == made.username
     leavings = "(sleep 600 >/dev/null 2>&1 </dev/null &) ; echo x >/tmp/mine; mkdir /dev/shm/d; echo y >/dev/shm/d/f; echo ok"
