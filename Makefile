@@ -6,7 +6,7 @@ export VENV
 # ARGS go to the command behind a target: make test ARGS="-k nodes -x"
 ARGS ?=
 
-.PHONY: help run stop machines machines-down doctor test lint format audit bench assets screenshots clean env env-dev
+.PHONY: help run stop machines machines-down doctor test lint format audit bench load chaos assets screenshots clean env env-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,12 @@ audit: env-dev ## look for known vulnerabilities in what is locked (needs the ne
 
 bench: env-dev ## measure against the raw engine; writes bench/results/latest.json
 	@exec $(VENV)/bin/python -m bench $(ARGS)
+
+load: env-dev ## 200 agents, 2,000 containers, 50 log viewers, 20 requests a second, for three minutes
+	@exec $(VENV)/bin/python -m bench.load $(ARGS)
+
+chaos: env-dev ## break everything, one after the other, while people work (needs root, Docker, PostgreSQL)
+	@exec $(VENV)/bin/python -m tests.chaos $(ARGS)
 
 assets: env ## build the console's script and style files
 	@exec $(VENV)/bin/python -m lormas.assets build

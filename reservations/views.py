@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import has, require
+from audit.selectors import timeline
 from lormas.common import clock
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
@@ -27,6 +28,8 @@ from reservations.services import limits, revoke
 from reservations.services.reserve import reserve, try_out
 from reservations.states import OPEN, Hold, State
 from reservations.windows import known_zone, span_of
+
+TIMELINE_ROWS = 30
 
 
 def zone_of(user: Any) -> str:
@@ -132,6 +135,7 @@ def detail(request: HttpRequest, reservation_id: UUID) -> HttpResponse:
         "can_release": found.state in (State.WAITING, State.REQUESTED, State.PROVISIONING, State.ACTIVE),
         "series": Reservation.objects.filter(series=found.series).order_by("starts_at") if found.series else [],
         "extend_minutes": (15, 60, 240, 1440),
+        "entries": timeline("reservation", found.pk)[:TIMELINE_ROWS],
         "error": "",
     }
     return render(request, "reservations/_detail.html" if request.headers.get("X-Live") else "reservations/detail.html", context)
