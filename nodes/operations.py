@@ -15,6 +15,7 @@ from accounts.access import has
 from audit.services import SYSTEM, Actor, Target, record
 from lormas.common import clock, live
 from lormas.common.errors import Conflict, Forbidden, NotFound
+from lormas.common.wires import resolve, wired
 from nodes.models import Command, Operation
 from nodes.states import COMMAND_OPEN, OPERATION_OPEN, CommandState, OperationStatus
 
@@ -201,6 +202,10 @@ def cancel(operation: Operation, *, actor: Actor = SYSTEM, reason: str = "Cancel
 
     if not operation.is_open:
         raise Conflict(f"The operation has ended: {operation.status}.", extra={"status": operation.status, "allowed": []})
+    if operation.kind in wired("CANCEL"):
+        resolve(wired("CANCEL")[operation.kind])(operation, actor=actor, reason=reason)
+        operation.refresh_from_db()
+        return operation
     with transaction.atomic():
         if operation.commands.filter(state__in=(CommandState.SENT, CommandState.ACKED)).exists():
             raise Conflict(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_TAIL = 10_000
 TOPICS = {
     "containers": "ui:containers", "nodes": "ui:nodes", "operations": "ui:operations",
-    "machines": "ui:machines", "reservations": "ui:reservations",
+    "backups": "ui:backups", "schedules": "ui:schedules", "machines": "ui:machines", "reservations": "ui:reservations",
 }  # fmt: skip
 STREAMS = frozenset({"application", "error", "startup", "events"})
 
@@ -127,6 +127,8 @@ def _may_know(user: Any, granted: Granted, topic: str, hint: dict[str, Any]) -> 
         if has(user, "containers.view") and (hint.get("owner") == str(user.pk) or has(user, "containers.any")):
             return True
         return str(hint.get("id")) in granted.containers()
+    if topic in ("backups", "schedules"):
+        return _may_know(user, granted, "containers", {"id": hint.get("container"), "owner": hint.get("owner")})
     if topic == "machines":
         return has(user, "machines.view")
     if topic == "reservations":

@@ -162,8 +162,10 @@ class ClientSocket:
             event = await self._next_message()
             if event["type"] == "websocket.disconnect":
                 return
-            self._spend()
             message = self._decode(event)
+            if message is not None and message["type"] == "pong" and self.outbox.confirm(message.get("reply_to")):
+                continue
+            self._spend()
             if message is None:
                 await self._oops("bad_frame", "A frame is one JSON object with a text field `type`.", None)
                 continue
@@ -193,8 +195,7 @@ class ClientSocket:
 
     async def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "pong":
-            self.outbox.confirm(message.get("reply_to"))
-            return
+            return  # confirms nothing that waits: seen in `_loop`
         reply_to = message.get("id")
         handler = HANDLERS.get(message["type"])
         if handler is None:
