@@ -153,7 +153,7 @@ async def test_what_is_new_belongs_to_whom_it_runs_as_and_what_is_there_keeps_it
 
 @pytest.mark.parametrize("runtime", ENGINE[1:], indirect=True)
 async def test_a_helper_on_an_engine_elsewhere_works_only_where_it_must_and_is_never_left_behind(runtime: Any) -> None:
-    """B11, R04: archives go plain; what an agent that died left there is removed by the next try, and by the removal of the container (it would hold the volume)."""
+    """B11, R04: archives go plain; what an agent that died left there goes with the next try, and with the container (it would hold the volume)."""
 
     def docker(*words: str) -> str:
         return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
