@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.conf import settings
 
-from containers.services import execs, heal, logkeeping, logwatch, sweep
+from containers.services import backupwork, execs, heal, logkeeping, logwatch, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -13,15 +14,23 @@ def restart_due() -> int:
     return sweep.restart_due()
 
 
+@shared_task(name="containers.tasks.delete_again", ignore_result=True, time_limit=60)
+def delete_again() -> int:
+    """What its node could not delete is told to it again, now that it is back."""
+    return sweep.delete_again()
+
+
 @shared_task(name="containers.tasks.tidy", ignore_result=True, time_limit=300)
 def tidy() -> dict[str, int]:
-    """Each minute: stuck states, due restarts, unhealthy ones, the trash, old stats and exec history."""
+    """Each minute: stuck states, due restarts, unhealthy ones, the trash, deletions that failed, old stats and exec history."""
     return {
         "restarted": sweep.restart_due(),
         "settled": sweep.settle_stuck(),
         "healed": heal.heal(),
         "purged": sweep.empty_trash(),
+        "deleted_again": sweep.delete_again(),
         "trimmed": sweep.trim_stats(),
+        "tunnels": tunnels.settle(),
         "forgotten": execs.forget_old_history(),
     }
 
@@ -42,3 +51,21 @@ def expire_logs() -> dict[str, int]:
 def watch_logs() -> int:
     """Each minute: lines that people want to hear of."""
     return logwatch.watch_logs()
+
+
+@shared_task(name="containers.tasks.do_backup_work", ignore_result=True, time_limit=settings.BACKUP_SECONDS + 300)
+def do_backup_work(work_id: str) -> bool:
+    """One backup, restore, check or drill. Its limit is its operation's deadline."""
+    return backupwork.run(work_id)
+
+
+@shared_task(name="containers.tasks.drop_backups", ignore_result=True, time_limit=600)
+def drop_backups() -> int:
+    """Archives of deleted backups."""
+    return backupwork.drop_deleted()
+
+
+@shared_task(name="containers.tasks.tidy_backups", ignore_result=True, time_limit=600)
+def tidy_backups() -> dict[str, int]:
+    """Each minute: work that lost its worker, work that waits, archives that are to go."""
+    return backupwork.sweep()

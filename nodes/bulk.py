@@ -108,6 +108,8 @@ class BulkStream:
             if isinstance(found, wire.End):
                 self.end = found.data
                 return
+            if isinstance(found, wire.Head):
+                self.head = {**self.head, **found.data}
             if not isinstance(found, bytes):
                 continue
             yield found

@@ -4,7 +4,7 @@ So a download can't delay a command, and its end is the socket's end. Text frame
 most `FRAME_BYTES`. Content flows under credit: whoever receives says `credit` for what it has passed on; nobody sends more than `WINDOW_BYTES`
 ahead. Order of a transfer:
 
-    agent: head {data} | failed {code, detail}          what it is about to send, or why not
+    agent: head {data} | failed {code, detail}          what it is about to send, or why not; further heads between the content tell how far it is
     sender: content..., end {data}                      kinds in READS: the agent; in WRITES: the panel
     agent (WRITES only): end {data} | failed            after the content was stored
 """
@@ -15,15 +15,17 @@ from typing import Any
 
 import msgspec
 
+from agent.protocol.backups import BackupRead, BackupWrite
 from agent.protocol.files import FilesRead, FilesUpload, FilesWrite, RecordingRead
+from agent.protocol.moving import TreeRead, TreeWrite
 from agent.protocol.parts import Part
 
 FRAME_BYTES = 64 * 1024
 WINDOW_BYTES = 512 * 1024
 CREDIT_STEP_BYTES = 128 * 1024
 
-READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead}
-WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload}
+READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead, "tree.read": TreeRead, "backup.read": BackupRead}
+WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload, "tree.write": TreeWrite, "backup.write": BackupWrite}
 KINDS: dict[str, type[Part]] = {**READS, **WRITES}
 
 

@@ -6,10 +6,13 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 from __future__ import annotations
 
 from agent.protocol.files import FILE_RPCS
+from agent.protocol.foreign import FOREIGN_COMMANDS, FOREIGN_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.tunnels import TUNNEL_RPCS
 
 
 class CreatePayload(Part, frozen=True):
@@ -112,6 +115,8 @@ COMMANDS: dict[str, type[Part]] = {
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
+    **FOREIGN_COMMANDS,
+    **MOVING_COMMANDS,
 }
 
 
@@ -196,6 +201,8 @@ RPCS: dict[str, type[Part]] = {
     **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
+    **TUNNEL_RPCS,
+    **FOREIGN_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
@@ -227,6 +234,8 @@ ERROR_CODES: dict[str, str] = {
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
     "in_use": "Something on the node uses it.",
+    "running": "The container runs; its files don't hold still.",
+    "changed": "Something changed while it was read.",
     "not_found": "There is no such thing on the node.",
     "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",

@@ -62,9 +62,10 @@ class PortBinding(Part, frozen=True):
 
 
 class Mount(Part, frozen=True):
-    """`data`: the container's own folder/volume kept over recreates. `tmpfs`: memory. `bind`: a host path (needs a capability)."""
+    """`data`: the container's own folder/volume kept over recreates. `tmpfs`: memory. `bind`: a host path (needs a capability).
+    `volume`: a volume that was there before, of a container that was taken over; its name is never a person's to choose (SECURITY A02)."""
 
-    kind: Literal["data", "tmpfs", "bind"]
+    kind: Literal["data", "tmpfs", "bind", "volume"]
     target: str
     source: str = ""
     read_only: bool = False

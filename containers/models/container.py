@@ -45,6 +45,9 @@ class Container(models.Model):
         choices=[("no", "Never"), ("on-failure", "On failure"), ("unless-stopped", "Unless stopped"), ("always", "Always")],
     )
     placement = models.JSONField(default=dict, blank=True)  # {"node_labels", "tolerations", "affinity", "movable"}: see nodes.api.placement
+    made_of = models.JSONField(default=dict, blank=True)  # of one that was taken over: {"entrypoint", "working_dir", "user", "tty"}
+    adopted_ref = models.CharField(max_length=128, blank=True)  # the engine's id of what it was taken over from
+    placed = models.JSONField(default=dict, blank=True)  # why it is on its node, as told then: {"why", "at", "rejected": [[node, rule, reason]]}
     is_session = models.BooleanField(default=False)
     registry = models.JSONField(default=dict, blank=True)  # {"server", "username", "password": encrypted}
     desired = models.CharField(max_length=16, choices=Desired.choices, default=Desired.STOPPED)
@@ -88,7 +91,8 @@ class Container(models.Model):
     class Meta:
         ordering = ["-created_at", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], condition=models.Q(deleted_at__isnull=True), name="container_name_unique_per_owner")
+            models.UniqueConstraint(fields=["owner", "name"], condition=models.Q(deleted_at__isnull=True), name="container_name_unique_per_owner"),
+            models.UniqueConstraint(fields=["node", "adopted_ref"], condition=~models.Q(adopted_ref=""), name="container_adopted_once"),
         ]
         indexes = [
             models.Index(fields=["owner", "-created_at"]),

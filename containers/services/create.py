@@ -86,7 +86,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
     with transaction.atomic():
         if Container.objects.alive().filter(owner=user, name=data.name).exists():
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken")
-        container = _row(user=user, data=data)
+        container = row_of(user=user, data=data)
         startup, wishes = startup_of(container, wishes=[(w.container, w.host, w.protocol) for w in data.ports])
         wrong = startup.errors or forbidden_values(container, data.variables, user=user)
         if wrong:
@@ -144,7 +144,8 @@ def forbidden_values(container: Container, variables: dict[str, str], *, user: A
     return check_values(definition, variables, privileged=has(user, "eggs.manage"))
 
 
-def _row(*, user: Any, data: NewContainer) -> Container:
+def row_of(*, user: Any, data: NewContainer) -> Container:
+    """The row of what was asked for, not saved and without a node."""
     registry = dict(data.registry)
     if registry.get("password"):
         registry["password"] = encrypt(registry["password"], keys=settings.FIELD_KEYS)
@@ -215,6 +216,7 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
+            container.placed = whereabouts.told(ranking, candidate)
             return Node.objects.get(pk=candidate.id)
     rejected = [{"node": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected]
     if not views:
@@ -347,4 +349,5 @@ __all__ = [
     "free_ports",
     "registry_auth",
     "render_spec",
+    "row_of",
 ]

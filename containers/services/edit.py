@@ -113,6 +113,8 @@ def _change(
     row: Container = (
         Container.objects.select_for_update(of=("self",)).select_related("node", "egg", "egg_version", "operation", "owner").get(pk=container.pk)
     )
+    if row.running_operation is not None and row.running_operation.kind == "container.migrate":
+        raise locked_by(row)  # what the new node has promised is what it is now
     changes = _checked(row, changes, user=user)
     own = settings_of(row)
     before = {name: getattr(own if name in OWN else row, name) for name in changes}

@@ -54,6 +54,19 @@ def take(container: Container, action: str, *, user: Any, deadline_seconds: floa
     return operation
 
 
+def hold(container: Container, operation: Operation) -> None:
+    """Make an operation that is open already the container's, without a passing state: nobody starts or changes it meanwhile. It is let go of when
+    the operation ends. Call inside a transaction.
+
+    Raises:
+        Locked: another operation holds it.
+    """
+    if not Container.objects.filter(pk=container.pk).unlocked().update(operation=operation, restart_at=None, updated_at=clock.now()):
+        container.refresh_from_db()
+        raise locked_by(container)
+    container.operation = operation
+
+
 def require_online(node: Node | None) -> Node:
     """The node, if commands can reach it soon.
 

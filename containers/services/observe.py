@@ -160,7 +160,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
         what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
         return f"{what} on the node, not through Lormas."
     if status == Status.MISSING:
-        return "The node no longer has it; start makes it anew."
+        return "The node no longer has it; start makes it anew." if container.observed else "Its node has not made it yet; start does."
     if status == Status.STOPPED and cause == "engine":
         return "Stopped with its engine."
     if status == Status.INSTALL_FAILED:
@@ -173,7 +173,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
 def on_settled(command: Command) -> None:
     """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
     container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
-    if container is not None and command.epoch < container.epoch:
+    if container is not None and (command.epoch < container.epoch or command.node_id != container.node_id):
         container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE
     ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id
@@ -186,9 +186,10 @@ def on_settled(command: Command) -> None:
         ours = False
     elif container is not None and ours:
         first_create = command.operation is not None and command.operation.kind == "container.create"
-        if not ok and first_create and command.error_code in NOTHING_MADE:
+        adopting = command.kind == "container.adopt"  # the agent has put everything back as it was
+        if not ok and (adopting or (first_create and command.error_code in NOTHING_MADE)):
             record(
-                "containers.create",
+                "containers.adopt" if adopting else "containers.create",
                 actor=_node_actor(container.node),
                 target=target(container),
                 outcome="failed",
@@ -323,6 +324,8 @@ def node_back(node: Node) -> int:
             settle_status(container, cause="command")
             count += 1
     hasten_restarts(node)
+    if Container.objects.trashed().unlocked().filter(node=node).exists():
+        jobs.enqueue_on_commit("containers.tasks.delete_again", countdown_seconds=HASTE_SECONDS)
     return count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from django.conf import settings
 
@@ -57,6 +57,7 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
                     command=tuple(container.command),
                     env=dict(container.env),
                     data_target="",
+                    **_made_of(container),
                 )
             ),
             list(wishes or []),
@@ -109,6 +110,14 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
         confined=is_confined(definition),
     )
     return Rendered(startup, list(rendered.errors)), wanted
+
+
+def _made_of(container: Container) -> dict[str, Any]:
+    """What a container that was taken over has beside its image's own."""
+    found = dict(container.made_of)
+    if "entrypoint" in found:
+        found["entrypoint"] = tuple(found["entrypoint"])
+    return found
 
 
 def _health(definition: EggDefinition) -> HealthCheck | None:

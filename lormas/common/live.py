@@ -359,3 +359,10 @@ def hub() -> Hub:
         found = (loop, Hub())
         _hubs[id(loop)] = found
     return found[1]
+
+
+async def end_hub() -> None:
+    """Close the hub of the running loop: for one that is made for a single job and ends with it."""
+    found = _hubs.pop(id(asyncio.get_running_loop()), None)
+    if found is not None:
+        await found[1].close()

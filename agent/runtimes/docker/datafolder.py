@@ -18,6 +18,7 @@ from agent.files.tree import Tree
 from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, RuntimeFailure
 from agent.runtimes.docker import errors, options
 from agent.runtimes.docker.lifecycle import Lifecycle
+from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ TAR_SLACK = 16 * 1024
 class DockerData:
     """See `agent.runtimes.base.DataFolder`."""
 
-    def __init__(self, wire: Wire, lifecycle: Lifecycle, find: FindItem, *, timeout: float) -> None:
+    def __init__(self, wire: Wire, lifecycle: Lifecycle, find: FindItem, surroundings: Surroundings, *, timeout: float) -> None:
+        self._surroundings = surroundings
         self._wire = wire
         self._lifecycle = lifecycle
         self._find = find
@@ -252,6 +254,24 @@ class DockerData:
             raise errors.of(error, verb="wait") from error
         finally:
             await self._lifecycle.run("remove", lambda api: api.remove_container(ref, v=False, force=True), timeout=self._timeout)
+
+    async def folder(self, container_id: str) -> Path | None:
+        volume = await self._volume(container_id)
+        if volume is None:
+            return None
+        place = Path(str(volume.get("Mountpoint") or ""))
+        if not self._reach_folders or not place.is_absolute() or not await asyncio.to_thread(place.is_dir):
+            raise RuntimeFailure(
+                "unsupported", "The agent can't reach the engine's volumes: run it on the same machine as root, or mount them into it."
+            )
+        return place
+
+    async def make(self, container_id: str) -> Path:
+        await self._surroundings.ensure_volume(container_id)
+        place = await self.folder(container_id)
+        if place is None:
+            raise RuntimeFailure("engine_error", "The engine made a volume and does not know it.", retryable=True)
+        return place
 
     async def gateway(self) -> str:
         try:

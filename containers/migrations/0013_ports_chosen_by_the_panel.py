@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0009_minutes_of_disk'),
+        ('containers', '0012_moving'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0010_ports_chosen_by_the_panel'),
+        ('containers', '0013_ports_chosen_by_the_panel'),
     ]
 
     operations = [
