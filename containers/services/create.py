@@ -259,8 +259,8 @@ def port_taken(node: Node, host: int, protocol: str, index: int) -> Conflict:
 
 
 def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int, str]]) -> list[Port]:
-    """A row for each wish, in their order, under the unique constraint; a rival who took the same free port makes us try the next one. Wishes for one container
-    port, or for the one that a server is told, get one number together for TCP and UDP.
+    """A row for each wish, in their order, under the unique constraint; a rival who took the same free port makes us try the next one. Wishes
+    for one container port, or for the one that a server is told, get one number together for TCP and UDP.
 
     Raises:
         Refused `port_out_of_range`, `no_free_port`. Conflict `port_taken`.
