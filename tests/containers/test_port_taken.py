@@ -92,6 +92,8 @@ def test_it_is_tried_a_few_times_with_another_number_each_and_then_refused(make:
     for _ in range(MOST_TRIES + 1):
         [(number, _, _), _] = ports(game)
         seen.append(number)
+        told = asked(game, agent).notes
+        assert [line.split()[1] for line in told] == [str(port) for port in seen[:-1]]
         agent.failed(game, "port_taken", in_use(number))
     operation.refresh_from_db()
     assert len(set(seen)) == len(seen) == Command.objects.filter(operation=operation).count()
