@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from containers import file_views, install_views, log_views, many_views, new_views, rollout_views, settings_views, startup_views, views
+from containers import (
+    backup_views,
+    file_views,
+    install_views,
+    log_views,
+    many_views,
+    new_views,
+    rollout_views,
+    schedule_views,
+    settings_views,
+    startup_views,
+    views,
+)
 
 app_name = "containers"
 urlpatterns = [
@@ -47,6 +59,17 @@ urlpatterns = [
     path("containers/<uuid:container_id>/drift", settings_views.drift_part, name="drift"),
     path("containers/<uuid:container_id>/drift/reapply", settings_views.settle_drift, {"way": "reapply"}, name="drift-reapply"),
     path("containers/<uuid:container_id>/drift/adopt", settings_views.settle_drift, {"way": "adopt"}, name="drift-adopt"),
+    path("containers/<uuid:container_id>/backups", backup_views.backups_page, name="backups"),
+    path("containers/<uuid:container_id>/backups/<uuid:backup_id>/restore", backup_views.restore_page, name="backup-restore"),
+    path("containers/<uuid:container_id>/backups/<uuid:backup_id>/delete", backup_views.delete_page, name="backup-delete"),
+    path("containers/<uuid:container_id>/backups/<uuid:backup_id>/download", backup_views.download_page, name="backup-download"),
+    path("containers/<uuid:container_id>/backups/<uuid:backup_id>/<slug:what>", backup_views.act, name="backup-act"),
+    path("containers/<uuid:container_id>/schedules", schedule_views.schedules_page, name="schedules"),
+    path("containers/<uuid:container_id>/schedules/new", schedule_views.new_page, name="schedule-new"),
+    path("containers/<uuid:container_id>/schedules/<uuid:schedule_id>", schedule_views.schedule_page, name="schedule"),
+    path("containers/<uuid:container_id>/schedules/<uuid:schedule_id>/<slug:what>", schedule_views.act, name="schedule-act"),
+    path("backup-destinations", backup_views.destinations_page, name="destinations"),
+    path("backup-destinations/<uuid:destination_id>/<slug:what>", backup_views.destination_act, name="destination-act"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
     path("containers/<uuid:container_id>/clear-state", views.clear, name="clear-state"),

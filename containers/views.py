@@ -113,7 +113,9 @@ def frame(user: Any, container: Container, tab: str) -> dict[str, Any]:
         "container": container,
         "tab": tab,
         "buttons": buttons(container, user, held=held),
-        "may": {name: f"containers.{name}" in held for name in ("logs", "console", "edit", "delete", "exec", "files", "grant")},
+        "may": {
+            name: f"containers.{name}" in held for name in ("logs", "console", "edit", "delete", "exec", "files", "grant", "backups", "schedules")
+        },
         "sees_node": has(user, "nodes.view"),
         "is_live": bool(container.stats) and container.status in (Status.RUNNING, Status.PAUSED),
         "points": sparks([container.pk]).get(container.pk, {}),

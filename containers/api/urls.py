@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import history, inside_urls, install, logbook, many, rollouts, settings, views
+from containers.api import backup_urls, history, inside_urls, install, logbook, many, rollouts, settings, views
 
 urlpatterns = [
     *(
@@ -16,6 +16,7 @@ urlpatterns = [
         )
     ),
     *inside_urls.urlpatterns,
+    *backup_urls.urlpatterns,
     path("containers", views.ContainerList.as_view(), name="containers-list"),
     path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
     path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
