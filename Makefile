@@ -6,7 +6,7 @@ export VENV
 # ARGS go to the command behind a target: make test ARGS="-k nodes -x"
 ARGS ?=
 
-.PHONY: help run stop machines machines-down doctor test lint format audit bench assets screenshots clean env env-dev
+.PHONY: help run stop machines machines-down doctor test lint format audit bench load chaos assets screenshots clean env env-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -18,10 +18,10 @@ stop: ## stop what `make run` started from this folder
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap stop
 
 machines: env ## bring up ten small SSH machines and register them in the pool (after the first `make run`)
-	@exec $(VENV)/bin/python manage.py demo_machines up $(ARGS)
+	@LOG_LEVEL=$${LOG_LEVEL:-warn} exec $(VENV)/bin/python manage.py demo_machines up $(ARGS)
 
 machines-down: env ## take them away again
-	@exec $(VENV)/bin/python manage.py demo_machines down
+	@LOG_LEVEL=$${LOG_LEVEL:-warn} exec $(VENV)/bin/python manage.py demo_machines down
 
 doctor: ## look at this machine, and say what to do about what is wrong
 	@python=$$(scripts/python) && exec "$$python" -m lormas.quickstart.bootstrap doctor $(ARGS)
@@ -46,6 +46,12 @@ audit: env-dev ## look for known vulnerabilities in what is locked (needs the ne
 
 bench: env-dev ## measure against the raw engine; writes bench/results/latest.json
 	@exec $(VENV)/bin/python -m bench $(ARGS)
+
+load: env-dev ## 200 agents, 2,000 containers, 50 log viewers, 20 requests a second, for three minutes
+	@exec $(VENV)/bin/python -m bench.load $(ARGS)
+
+chaos: env-dev ## break everything, one after the other, while people work (needs root, Docker, PostgreSQL)
+	@exec $(VENV)/bin/python -m tests.chaos $(ARGS)
 
 assets: env ## build the console's script and style files
 	@exec $(VENV)/bin/python -m lormas.assets build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from accounts import proofs
 from accounts.models import User
+from lormas.common import clock
 
 
 class Stale(Exception):
@@ -113,6 +115,25 @@ def _notice(subject: str, line: str) -> Callable[[User, dict[str, Any], str], Te
     return text
 
 
+def _machines_end(user: User, values: dict[str, Any], address: str) -> Text:
+    """`values`: machines (their names), ends_at (RFC 3339), path (of the reservation)."""
+    end = clock.parse_rfc3339(str(values.get("ends_at", "")))
+    left = (end - clock.now()).total_seconds() if end is not None else 0
+    if end is None or left <= 0:
+        raise Stale("over already")
+    minutes = max(1, round(left / 60))
+    return Text(
+        subject=_("Your machines go in %(minutes)d minutes") % {"minutes": minutes},
+        lines=(
+            _("Your reservation of %(machines)s ends in %(minutes)d minutes, at %(time)s UTC.")
+            % {"machines": values.get("machines", ""), "minutes": minutes, "time": f"{end.astimezone(UTC):%Y-%m-%d %H:%M}"},
+            _("Accounts, files and processes on the machines are then removed: save what you need."),
+        ),
+        button=_("Extend or give back"),
+        url=settings.PUBLIC_URL + str(values.get("path", "/reservations")),
+    )
+
+
 TEXTS: dict[str, Callable[[User, dict[str, Any], str], Text]] = {
     "verify": _verify,
     "known": _known,
@@ -123,5 +144,6 @@ TEXTS: dict[str, Callable[[User, dict[str, Any], str], Text]] = {
     "password_changed": _notice("Your password was changed", "The password of the account %(username)s was changed."),
     "email_changed": _notice("Your address was changed", "The account %(username)s has another e-mail address now: %(what)s."),
     "factor_changed": _notice("Your second factor was changed", "The account %(username)s: %(what)s."),
+    "machines_end": _machines_end,
     "connected": _notice("A way to sign in was changed", "The account %(username)s: %(what)s."),
 }

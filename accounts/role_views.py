@@ -17,6 +17,7 @@ from accounts.access import capabilities_of, has, require
 from accounts.capabilities import CAPABILITIES, CODES
 from accounts.models import Role
 from accounts.people_forms import RoleForm
+from audit.selectors import timeline
 from lormas.common.errors import NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 
@@ -96,6 +97,7 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
         "why": why,
         "people": role.users.order_by("username")[:50],
         "count": role.users.count(),
+        "entries": timeline("role", role.pk)[:20],
         "holds": [one for one in CAPABILITIES if one.code in role.capabilities],
     }
     return render(request, "roles/edit.html", context, status=400 if form.errors else 200)

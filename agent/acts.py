@@ -9,15 +9,20 @@ import msgspec
 
 from agent import crash
 from agent.console import ConsoleWatch
+from agent.foreign import adopt
 from agent.installer import Installer
+from agent.migrate.fences import Fences
+from agent.migrate.moves import Moves
 from agent.outbox import Entry
 from agent.prepare import Preparation
 from agent.protocol import commands as kinds
 from agent.protocol.messages import ContainerReport, ContainerSpec
+from agent.protocol.moving import ReceivePayload
 from agent.protocol.parts import ConfigEdit
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.services import Logs
 from agent.startscripts import StartScripts
+from agent.tunnels.keeper import Tunnels
 
 Progress = Callable[[int, str], None]
 Settle = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -52,12 +57,18 @@ class Acts:
         installer: Installer | None = None,
         console: ConsoleWatch | None = None,
         scripts: StartScripts | None = None,
+        tunnels: Tunnels | None = None,
+        moves: Moves | None = None,
+        fences: Fences | None = None,
     ) -> None:
+        self._moves = moves
+        self._fences = fences
         self.runtime = self._runtime = runtime
         self._logs = logs
         self._installer = installer
         self._console = console
         self._scripts = scripts
+        self._tunnels = tunnels
         self._preparation = Preparation(runtime, logs)
 
     async def run(self, entry: Entry, payload: Any, *, progress: Progress, hold: Settle, begin: Begin) -> dict[str, Any]:
@@ -71,6 +82,17 @@ class Acts:
                 return await self._create(entry, payload, there, progress=progress, hold=hold)
             case "container.install":
                 return await self._install(entry, payload, there, progress=progress, hold=hold)
+            case "container.adopt":
+                spec: ContainerSpec = payload.spec
+                return await adopt(
+                    payload,
+                    there,
+                    runtime=self._runtime,
+                    logs=self._logs,
+                    make=lambda: hold(self._runtime.create(spec, epoch=entry.command.epoch, operation_id=entry.command.id)),
+                    launch=lambda: self._launch(container_id, spec, (), hold=hold),
+                    hold=hold,
+                )
             case "container.start":
                 await self._start(entry, there, payload, hold=hold)
             case "container.restart":
@@ -92,12 +114,22 @@ class Acts:
                 return {"limits": msgspec.to_builtins(payload.spec.limits)}
             case "container.remove":
                 await self._remove(container_id, payload, hold=hold)
+            case "container.receive" if self._moves is not None:
+
+                async def ready_image() -> None:
+                    await self._ready_image(payload.spec.image, payload, progress=progress)
+
+                return await self._moves.receive(container_id, payload, ready_image=ready_image)
+            case "container.digest" if self._moves is not None:
+                return await self._moves.digest(container_id, payload, progress=progress)
+            case "container.fence" if self._fences is not None:
+                await hold(self._fences.raise_([container_id], epoch=entry.command.epoch))
             case kind:
                 raise RuntimeFailure("unknown_command", f"This agent does not know {kind}.")
         return {}
 
     async def _ready_image(
-        self, image: str, payload: kinds.CreatePayload | kinds.InstallPayload, *, progress: Progress, pull_when: str = "missing"
+        self, image: str, payload: kinds.CreatePayload | kinds.InstallPayload | ReceivePayload, *, progress: Progress, pull_when: str = "missing"
     ) -> None:
         there = pull_when != "always" and await self._runtime.has_image(image)
         if there:
@@ -127,7 +159,11 @@ class Acts:
             await self._ready_image(spec.image, payload, progress=progress, pull_when=payload.pull)
             crash.point("before_engine")
             there = await hold(self._runtime.create(spec, epoch=command.epoch, operation_id=command.id))
+            if self._moves is not None:
+                await self._moves.forget(spec.container_id)  # from now on its folder is its own, no copy on its way
             crash.point("after_engine")
+            for note in payload.notes:
+                await self._logs.append(spec.container_id, note)
         elif there.operation_id == command.id and there.started_at:
             return {"runtime_ref": there.runtime_ref, "warnings": []}  # an earlier try got as far as the start
         if payload.start:
@@ -217,8 +253,14 @@ class Acts:
             await hold(self._installer.end(container_id))
         if self._console is not None:
             await self._console.forget(container_id)
+        if self._tunnels is not None:
+            await self._tunnels.forget(container_id)
         await hold(self._runtime.remove(container_id, keep_data=payload.keep_data))
         crash.point("after_engine")
+        if self._moves is not None and not payload.keep_data:
+            await self._moves.forget(container_id)
+        if self._fences is not None:
+            await self._fences.forget(container_id)
         await self._logs.detach(container_id)
         if self._scripts is not None:
             self._scripts.end(container_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-POINTS = ("after_accept", "before_engine", "after_engine", "before_result", "after_result")
+POINTS = ("after_accept", "before_engine", "after_engine", "before_result", "after_result", "move_received", "move_taking", "move_digest")
 
 
 def point(name: str) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from agent import crash
 from agent.acts import Acts, Interrupted
+from agent.migrate.fences import Fences
 from agent.nodeacts import NodeActs
 from agent.outbox import Entry, Outbox
 from agent.protocol.commands import COMMANDS
@@ -54,7 +55,10 @@ class Lane:
 class Dispatcher:
     """Takes commands from the link, gives results to it."""
 
-    def __init__(self, *, outbox: Outbox, acts: Acts, reconciler: Reconciler, emit: Emit, node_acts: NodeActs | None = None) -> None:
+    def __init__(
+        self, *, outbox: Outbox, acts: Acts, reconciler: Reconciler, emit: Emit, node_acts: NodeActs | None = None, fences: Fences | None = None
+    ) -> None:
+        self._fences = fences
         self._outbox = outbox
         self._acts = acts
         self._node_acts = node_acts or NodeActs(acts.runtime)
@@ -272,6 +276,8 @@ class Dispatcher:
         known = await self._outbox.note_epoch(command.container_id, command.epoch) if command.container_id else 0
         if command.epoch < known:
             return ErrorInfo(code="stale_epoch", detail=f"Placement epoch {command.epoch} is over, {known} is known here.")
+        if self._fences is not None and not await self._fences.lift(command.container_id, epoch=command.epoch, kind=command.kind):
+            return ErrorInfo(code="stale_epoch", detail="It lives on another node: here it is kept stopped.")
         if entry.recovered and not await self._reconciler.engine_answers(RECOVERY_SECONDS):
             return ErrorInfo(code="interrupted", detail="The agent was restarted and the engine does not answer.", retryable=True)
         return None

@@ -75,7 +75,10 @@ class Installer:
                 state = await self._ended(container_id)
         except TimeoutError:
             await hold(installs.end(container_id))
-            raise await self._failed(container_id, f"The install script did not end within {install.timeout_seconds:g} s.") from None
+            raise await self._failed(
+                container_id,
+                f"The install script did not end within {install.timeout_seconds:g} s and was killed. Its output is in the log, stream startup.",
+            ) from None
         if state is None:
             raise await self._failed(container_id, "The installer was removed on the node while it ran.")
         if state.exit_code != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -19,9 +20,13 @@ from agent.console import ConsoleWatch
 from agent.dispatcher import Dispatcher
 from agent.engine import EngineWatch
 from agent.files.desk import FileDesk
-from agent.files.transfers import Transfers
+from agent.files.transfers import Transfer, Transfers
+from agent.foreign import foreign_answers
 from agent.insides import inside_answers
 from agent.installer import Installer
+from agent.migrate.fences import Fences
+from agent.migrate.lease import Lease
+from agent.migrate.moves import Moves, Numbers
 from agent.nodeacts import NodeActs
 from agent.outbox import Outbox
 from agent.protocol import frames
@@ -36,15 +41,15 @@ from agent.startscripts import StartScripts
 from agent.stock import stock_answers
 from agent.streams import Follows, Streams
 from agent.terminals import Terminals
+from agent.tunnels.keeper import Tunnels, tunnel_answers
 
 log = logging.getLogger(__name__)
 
 RESEND_SECONDS = 10.0
 RESEND_MOST = 500
-FENCE_SECONDS = 30.0
 
 
-class LogService(Logs, LogStore, Follows, Protocol):
+class LogService(Logs, LogStore, Follows, Numbers, Protocol):
     """All that the program needs of `agent.logs.LogService`."""
 
     async def resume_all(self, container_ids: list[str]) -> None: ...
@@ -65,20 +70,42 @@ class Agent:
         self._console = ConsoleWatch(logs, self._outbox, on_change=self._reconciler.look_soon)
         self._installer = Installer(runtime, logs, self._outbox)
         self._scripts = StartScripts(runtime, logs)
-        acts = Acts(runtime, logs, installer=self._installer, console=self._console, scripts=self._scripts)
+        self._tunnels = Tunnels(runtime, logs, settings.data_dir / "tunnels", seen=self._last_report)
+        self._files = FileDesk(runtime)
+        moves = Moves(runtime, logs, self._files, settings.data_dir / "moves")
+        self._fences = Fences(runtime, self._outbox)
+        self._lease = Lease(self._outbox, stop=self._stop_for_lease)
+        acts = Acts(
+            runtime,
+            logs,
+            installer=self._installer,
+            console=self._console,
+            scripts=self._scripts,
+            tunnels=self._tunnels,
+            moves=moves,
+            fences=self._fences,
+        )
         self.restart_wanted = False
         self._upgrader = upgrade.Upgrader(lambda: self.config, restart=self._restart)
         self._dispatcher = Dispatcher(
-            outbox=self._outbox, acts=acts, reconciler=self._reconciler, emit=self.emit, node_acts=NodeActs(runtime, upgrade=self._upgrader.run)
+            outbox=self._outbox,
+            acts=acts,
+            reconciler=self._reconciler,
+            emit=self.emit,
+            node_acts=NodeActs(runtime, upgrade=self._upgrader.run),
+            fences=self._fences,
         )
+        self._reconciler.watcher = self._fences.seen
         self._reconciler.busy = self._dispatcher.busy
         self._reconciler.marked = self._console.marked
         recordings = Recordings(settings.data_dir / "recordings")
         self._terminals = Terminals(runtime, recordings)
-        self._files = FileDesk(runtime)
         self._backups = Backups(self._files, runtime, settings.data_dir / "restores")
-        self._bulk = Bulk(Transfers(self._files, recordings, backups=self._backups))
+        bulk: dict[str, Transfer] = {"tree.read": moves.hand_over, "tree.write": moves.take}
+        bulk |= {kind: functools.partial(self._backups.run, kind) for kind in ("backup.read", "backup.write")}
+        self._bulk = Bulk(Transfers(self._files, recordings, more=bulk))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
+        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None
@@ -97,6 +124,8 @@ class Agent:
         """Open everything, then keep the link alive for ever."""
         self._main = asyncio.current_task()
         await self._outbox.open()
+        await self._fences.load()
+        await self._lease.load()
         try:
             config.save(self.config)
             if not await self._engine.probe():
@@ -105,11 +134,13 @@ class Agent:
                 await self._open_runtime(self.config.panel_instance)
             self._spawn(self._engine.run())
             self._spawn(self._housekeeping())
+            self._spawn(self._lease.run(lambda: self._session.heard_at if self._session is not None else 0.0))
             self._spawn(self._terminals.run())
             await Link(self).run()
         finally:
             await self._dispatcher.close()
             await self._scripts.close()
+            await self._tunnels.close()
             await self._console.close()
             for task in list(self._tasks):
                 task.cancel()
@@ -164,6 +195,8 @@ class Agent:
             self._spawn(self._end_orphans())
             self._spawn(self._reconciler.follow_events())
             self._spawn(self._reconciler.run())
+            await asyncio.to_thread(self._tunnels.load)
+            self._spawn(self._tunnels.run())
         if not self._recovered:
             self._recovered = True
             await self._backups.recover()
@@ -204,6 +237,10 @@ class Agent:
     async def _facts(self) -> wire.NodeFacts:
         return await asyncio.to_thread(facts.collect, data_dir=self.config.data_dir, engine=self._engine.info, kind=self._runtime.kind)
 
+    def _last_report(self, container_id: str) -> wire.ContainerReport | None:
+        known = self._outbox.known(container_id)
+        return known.report if known is not None else None
+
     # ---------------------------------------------------------------------------------------------------------- to the panel
 
     def emit(self, message: wire.Frame) -> None:
@@ -223,7 +260,7 @@ class Agent:
             agent_version=__version__,
             instance_id=self.config.instance_id,
             facts=await self._facts(),
-            capabilities=sorted({*self._runtime.capabilities, "upgrade"}),
+            capabilities=sorted({*self._runtime.capabilities, "upgrade", "fence"}),
             containers=reports,
             containers_complete=complete,
             known_commands=await self._outbox.known_commands(),
@@ -234,6 +271,7 @@ class Agent:
         """A new session is up."""
         if os.environ.get("LORMAS_AGENT_TRIAL"):
             await asyncio.to_thread(upgrade.mark, self.config.data_dir, "good")
+        await self._lease.take(welcome.fence_after_seconds)
         self._dispatcher.clock_offset = welcome.server_time_unix - time.time() if welcome.server_time_unix else 0.0
         if (welcome.panel_instance, welcome.node_id) != (self.config.panel_instance, self.config.node_id):
             if self.config.panel_instance:
@@ -306,26 +344,20 @@ class Agent:
             if await self._open_runtime(session.welcome.panel_instance):
                 break
             await asyncio.sleep(1)
-        await self._fence(session.welcome.fenced)
+        await self._fences.raise_(session.welcome.fenced)
         self._reconciler.want_listing()
         while True:
             await self._dispatcher.receive(await self._commands.get())
 
-    async def _fence(self, container_ids: list[str]) -> None:
-        """Stop what lives elsewhere now (R39)."""
-
-        async def stop(container_id: str) -> None:
-            log.warning("container lives elsewhere now, stopping it here", extra={"container": container_id})
-            try:
-                async with asyncio.timeout(FENCE_SECONDS):
-                    await self._runtime.stop(container_id, wire.StopSpec())
-            except (RuntimeFailure, TimeoutError, OSError) as error:
-                log.error("fenced container did not stop, killing it", extra={"container": container_id, "reason": str(error)})
-                with contextlib.suppress(RuntimeFailure, TimeoutError, OSError):
-                    async with asyncio.timeout(FENCE_SECONDS):
-                        await self._runtime.kill(container_id)
-
-        await asyncio.gather(*(stop(container_id) for container_id in container_ids))
+    async def _stop_for_lease(self) -> None:
+        """Nothing was heard of the panel for so long that it may start what runs here elsewhere."""
+        reports, _, _ = await self._reconciler.listing()
+        running = [report.container_id for report in reports if report.state in ("running", "paused", "restarting")]
+        self._reconciler.outages.begin(time.time())
+        await asyncio.gather(*(self._fences.stop(container_id) for container_id in running))
+        for container_id in running:
+            await self._reconciler.observe(container_id, cause="engine")
+        self._reconciler.outages.end(time.time())
 
     # -------------------------------------------------------------------------------------------------------- from the panel
 

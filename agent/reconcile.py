@@ -65,6 +65,8 @@ class Reconciler:
         """Is a command at work on this container? Set by the program."""
         self.marked: Callable[[ContainerReport], ContainerReport] = lambda report: report
         """Adds what a container's console has said (`agent.console`). Set by the program."""
+        self.watcher: Callable[[str, str], None] = lambda container_id, state: None
+        """Told the state of each that was looked at. Set by the program (`agent.migrate.fences`)."""
         self.outages = Outages()
         self.running: set[str] = set()
         """Containers last seen running: whose stats are worth asking for."""
@@ -120,6 +122,7 @@ class Reconciler:
     async def _note(self, seen: ContainerReport, cause: Cause) -> ContainerReport:
         container_id = seen.container_id
         (self.running.add if seen.state in ("running", "paused") else self.running.discard)(container_id)
+        self.watcher(container_id, seen.state)
         seen = self.marked(seen)
         last = await self._logs.last_seq(container_id)
         numbered, fact = await self._outbox.observe(msgspec.structs.replace(seen, cause=cause, last_log_seq=last))
@@ -269,6 +272,7 @@ class Reconciler:
         if before is not None and (self.busy(container_id) or self._looked_at.get(container_id, -1e9) > begun):
             return before  # somebody has looked since: that is newer than the listing
         (self.running.add if listed.state in ("running", "paused") else self.running.discard)(container_id)
+        self.watcher(container_id, listed.state)
         if before is not None and not thorough and _agree(listed, before):
             return msgspec.structs.replace(before, last_log_seq=await self._logs.last_seq(container_id))
         try:

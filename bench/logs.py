@@ -1,7 +1,7 @@
 """Lines per second that reach 1, 10 and 50 browsers, against `docker logs -f` of the same output on the same engine.
 
-The container waits for a file, then writes N lines as fast as it can. Both sides follow before it begins. Viewers decode every message, as a browser
-does, and count lines by their sequence numbers, so that a lost one would show; lines that the panel declares as skipped are counted apart.
+The container waits for a file, then writes N lines as fast as it can. Both sides follow before it begins. Viewers count lines by their sequence
+numbers, so that a lost one would show (`viewers.row_of`); lines that the panel declares as skipped are counted apart.
 """
 
 from __future__ import annotations

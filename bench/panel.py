@@ -32,8 +32,9 @@ def free_port() -> int:
 class Panel:
     """A running panel and a signed-in administrator on one kept connection."""
 
-    def __init__(self, process: subprocess.Popen[str], *, port: int, data: Path, password: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], *, port: int, data: Path, password: str, env: dict[str, str] | None = None) -> None:
         self.process = process
+        self._env = env or {}
         self.port = port
         self.data = data
         self.password = password
@@ -64,7 +65,14 @@ class Panel:
         """Run a function body beside the panel, on its database; it sets `answer`. `values` is there as a dict."""
         wrapped = f"import json, sys, django\ndjango.setup()\nvalues = json.loads(sys.stdin.read())\n{code}\nprint(json.dumps(answer))"
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "DATABASE_URL") if name in os.environ}
-        env = {**kept, "DJANGO_SETTINGS_MODULE": "lormas.settings", "LORMAS_DATA": str(self.data), "PORT": str(self.port), "LOG_LEVEL": "error"}
+        env = {
+            **kept,
+            "DJANGO_SETTINGS_MODULE": "lormas.settings",
+            "LORMAS_DATA": str(self.data),
+            "PORT": str(self.port),
+            "LOG_LEVEL": "error",
+            **self._env,
+        }
         done = subprocess.run(
             [sys.executable, "-c", wrapped], cwd=ROOT, env=env, input=json.dumps(values), capture_output=True, text=True, timeout=120, check=False
         )
@@ -148,7 +156,7 @@ def panel(*, agent: bool = True, **env: str) -> Iterator[Panel]:
                 break
         else:
             raise RuntimeError("the panel did not start:\n" + "".join(said))
-        found = Panel(process, port=port, data=data, password=password)
+        found = Panel(process, port=port, data=data, password=password, env=env)
         found.sign_in()
         yield found
     finally:

@@ -32,6 +32,22 @@ class Message(msgspec.Struct):
 DECODE = msgspec.json.Decoder(Message).decode
 
 
+def row_of(raw: bytes, last: int) -> int | None:
+    """The number of a frame's last line, if the frame holds exactly the lines that follow `last`, one by one; else None: look closer.
+
+    As many separators as numbers between the first and the last line's: a line that is missing, twice or out of its place would show. So a viewer
+    costs what a socket costs, and not what it costs Python to make 200,000 objects (a browser does that on a machine of its own).
+    """
+    if last < 0 or not raw.startswith(b'{"type":"log",'):
+        return None
+    first_at = raw.find(b'"lines":[[') + 10
+    last_at = raw.rfind(b"],[") + 3
+    if first_at < 10 or last_at < first_at:
+        return None
+    first, end = int(raw[first_at : raw.index(b",", first_at)]), int(raw[last_at : raw.index(b",", last_at)])
+    return end if first == last + 1 and raw.count(b"],[") == end - first else None
+
+
 class Viewer:
     def __init__(self, plan: dict[str, Any], token: str) -> None:
         self.plan = plan
@@ -43,9 +59,15 @@ class Viewer:
     async def follow(self) -> None:
         async with connect(self.plan["url"], additional_headers={"Authorization": f"Bearer {self.token}"}, compression=None, max_size=None) as socket:
             await socket.send(json.dumps({"type": "subscribe_logs", "container_id": self.plan["container_id"], "tail": 0, "stream": "application"}))
-            last = -1
+            last = -1  # of a line that was counted
             while self.lines + self.skipped < self.plan["lines"]:
-                message = DECODE(await socket.recv(decode=False))
+                raw = await socket.recv(decode=False)
+                found = row_of(raw, last)
+                if found is not None:
+                    self.lines += found - last
+                    last = found
+                    continue
+                message = DECODE(raw)
                 if message.type == "log":
                     for line in message.lines:
                         if line.stream != "application":

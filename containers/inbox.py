@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from containers import stats
-from containers.services import limits, observe
+from containers.services import leftovers, limits, migrate_steps, observe
 from nodes.states import NodeStatus
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def on_stats(node_id: UUID, fact: StatsReport) -> None:
 
 def on_settled(command: Command) -> None:
     """A container command ended."""
-    observe.on_settled(command)
+    leftovers.removed(command)
+    if not migrate_steps.took(command):
+        observe.on_settled(command)
 
 
 def on_updated(command: Command) -> None:

@@ -48,7 +48,8 @@ def answer_prompt(request: HttpRequest, container_id: UUID, feature: str) -> Htt
     if request.POST.get("dismiss"):
         asked.dismiss(container, feature, actor=user.as_actor())
         return answer(request, Toast(_("Put away until its console asks again")), to=back)
-    operation = asked.answer(container, feature, value=request.POST.get("value", ""), user=user, actor=user.as_actor())
+    value = "" if request.POST.get("unchanged") else request.POST.get("value", "")
+    operation = asked.answer(container, feature, value=value, user=user, actor=user.as_actor())
     return answer(request, started_toast(operation), to=back)
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from containers import services
 from containers.access import rights_on, visible_containers
-from containers.api.rollouts import editable, get_rollout, may_revert, version_for, visible_rollouts
+from containers.api.rollouts import editable, get_rollout, may_revert, may_roll_out, version_for, visible_rollouts
 from containers.models import RolloutItem
 from eggs.access import get_egg
 from lormas.common.errors import Problem
@@ -31,6 +31,7 @@ def rollout(request: HttpRequest, egg_id: UUID) -> HttpResponse:
     given = request.POST.get("version") or request.GET.get("version", "")
     version = version_for(egg, int(given) if given.isascii() and given.isdigit() and len(given) < 10 else None)
     if request.method == "POST":
+        may_roll_out(user)
         here = f"{reverse('containers:rollout', args=[egg.pk])}?version={version.number}"
         ids = _ids(request)
         if not ids:
@@ -83,8 +84,9 @@ def revert(request: HttpRequest, egg_id: UUID, rollout_id: UUID) -> HttpResponse
     user = person(request)
     egg = get_egg(user, egg_id, "eggs.view")
     here = reverse("containers:rollout", args=[egg.pk])
+    found = may_revert(user, get_rollout(user, egg, rollout_id))
     try:
-        services.revert(may_revert(user, get_rollout(user, egg, rollout_id)), actor=user.as_actor())
+        services.revert(found, actor=user.as_actor())
     except Problem as problem:
         return answer(request, Toast(_("Not taken back"), problem.detail, tone="red"), to=here)
     return answer(request, Toast(_("Taken back"), _("Each container has its old version again, from its next start on.")), to=here)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from containers import tunnel_views
 from containers.access import get_container, rights
 from containers.buttons import reinstall_button
 from containers.models import Container, LogAlert
@@ -77,7 +78,14 @@ def _saved(request: HttpRequest, done: edit.Outcome, *, now: bool, to: str = "co
     return answer(request, Toast(_("Settings saved"), _("They count from its next start.") if done.needs_restart else ""), to=address)
 
 
-def _page(request: HttpRequest, container: Container, sent: dict[str, Any], ports_problem: str) -> HttpResponse:
+def show(request: HttpRequest, container: Container, *, tunnel_problem: str, status: int) -> HttpResponse:
+    """The page with what its tunnel's part was refused."""
+    return _page(request, container, {}, "", tunnel_problem=tunnel_problem, status=status)
+
+
+def _page(
+    request: HttpRequest, container: Container, sent: dict[str, Any], ports_problem: str, *, tunnel_problem: str = "", status: int = 0
+) -> HttpResponse:
     user = person(request)
     editable = "containers.edit" in rights(user, container)
     forms = {name: sent.get(name) or made(initial=initial(container, name)) for name, made in SECTIONS.items()}
@@ -97,10 +105,12 @@ def _page(request: HttpRequest, container: Container, sent: dict[str, Any], port
         "blank_rows": range(container.ports.count(), container.ports.count() + 2),
         "kept": kept_for(),
         "alerts": LogAlert.objects.filter(container=container),
+        "tunnel_problem": tunnel_problem,
+        **tunnel_views.part(container, ask=False),
     }
     if installs(container):
         context["reinstall"] = reinstall_button(container, user)
-    return render(request, "containers/settings.html", context, status=400 if sent or ports_problem else 200)
+    return render(request, "containers/settings.html", context, status=status or (400 if sent or ports_problem else 200))
 
 
 @require_POST

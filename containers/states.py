@@ -29,16 +29,20 @@ class Status(TextChoices):
     CRASH_LOOP = "crash_loop", "Crash loop"  # crashed often in a row: tried again rarely
     FAILED = "failed", "Failed"  # could not be created
     MISSING = "missing", "Missing"  # the engine has lost it: somebody removed it by hand
+    MIGRATING = "migrating", "Moving"  # to another node
     UNKNOWN = "unknown", "Unknown"  # the node does not tell
     DELETING = "deleting", "Deleting"
     DELETED = "deleted", "Deleted"
 
 
-PASSING: frozenset[str] = frozenset({Status.CREATING, Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.RESTARTING, Status.DELETING})
+PASSING: frozenset[str] = frozenset(
+    {Status.CREATING, Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.RESTARTING, Status.MIGRATING, Status.DELETING}
+)
 """States that must end by themselves: each has `Container.status_deadline`."""
 
 ACTION_STATUS: dict[str, str] = {
     "create": Status.CREATING,
+    "adopt": Status.CREATING,
     "install": Status.INSTALLING,
     "reinstall": Status.INSTALLING,
     "start": Status.STARTING,
@@ -46,6 +50,7 @@ ACTION_STATUS: dict[str, str] = {
     "restart": Status.RESTARTING,
     "kill": Status.STOPPING,
     "delete": Status.DELETING,
+    "migrate": Status.MIGRATING,
 }
 
 ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
@@ -62,6 +67,7 @@ ALLOWED_ACTIONS: dict[str, frozenset[str]] = {
     Status.CRASH_LOOP: frozenset({"start", "restart", "reinstall", "delete"}),
     Status.FAILED: frozenset({"start", "reinstall", "delete"}),
     Status.MISSING: frozenset({"start", "reinstall", "delete"}),
+    Status.MIGRATING: frozenset(),
     Status.UNKNOWN: frozenset({"delete"}),
     Status.DELETING: frozenset({"delete"}),
     Status.DELETED: frozenset(),
@@ -112,6 +118,7 @@ def derive(
         asked_for = desired != Desired.RUNNING or (with_engine and exit_code in (137, 143) and not oom_killed)
         return Status.CRASHED if not asked_for and (oom_killed or exit_code not in (0, None)) else Status.STOPPED
     return {
+        "": Status.MISSING if desired != Desired.DELETED else Status.DELETED,  # overtaken before its node made it
         "creating": Status.CREATING,
         "created": Status.STOPPED,
         "running": Status.RUNNING,

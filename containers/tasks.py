@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from containers.services import backupwork, execs, heal, logkeeping, logwatch, scheduleruns, scheduletime, sweep
+from containers.services import backupwork, execs, heal, logkeeping, logwatch, scheduleruns, scheduletime, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -14,15 +14,23 @@ def restart_due() -> int:
     return sweep.restart_due()
 
 
+@shared_task(name="containers.tasks.delete_again", ignore_result=True, time_limit=60)
+def delete_again() -> int:
+    """What its node could not delete is told to it again, now that it is back."""
+    return sweep.delete_again()
+
+
 @shared_task(name="containers.tasks.tidy", ignore_result=True, time_limit=300)
 def tidy() -> dict[str, int]:
-    """Each minute: stuck states, due restarts, unhealthy ones, the trash, old stats and exec history."""
+    """Each minute: stuck states, due restarts, unhealthy ones, the trash, deletions that failed, old stats and exec history."""
     return {
         "restarted": sweep.restart_due(),
         "settled": sweep.settle_stuck(),
         "healed": heal.heal(),
         "purged": sweep.empty_trash(),
+        "deleted_again": sweep.delete_again(),
         "trimmed": sweep.trim_stats(),
+        "tunnels": tunnels.settle(),
         "forgotten": execs.forget_old_history(),
     }
 

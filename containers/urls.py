@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
 from containers import (
+    adopt_views,
     backup_views,
     file_views,
     install_views,
     log_views,
     many_views,
+    moving_views,
     new_views,
     rollout_views,
     schedule_views,
     settings_views,
     startup_views,
+    tunnel_views,
     views,
 )
 
@@ -36,6 +39,8 @@ urlpatterns = [
     path("containers/deploy", new_views.deploy, name="deploy"),
     path("containers/new/placement", new_views.placement, name="placement"),
     path("containers/new/request", new_views.as_request, name="as-request"),
+    path("nodes/<uuid:node_id>/foreign", adopt_views.foreign, name="foreign"),
+    path("nodes/<uuid:node_id>/foreign/<slug:ref>", adopt_views.adopt, name="adopt"),
     path("containers/on-node/<uuid:node_id>", views.on_node, name="on-node"),
     path("containers/<uuid:container_id>", views.console, name="detail"),
     path("containers/<uuid:container_id>/", views.console),
@@ -46,6 +51,9 @@ urlpatterns = [
     path("containers/<uuid:container_id>/prompts", install_views.prompts, name="prompts"),
     path("containers/<uuid:container_id>/prompts/<slug:feature>", install_views.answer_prompt, name="prompt"),
     path("containers/<uuid:container_id>/reinstall", install_views.reinstall, name="reinstall"),
+    path("containers/<uuid:container_id>/move", moving_views.move, name="move"),
+    path("containers/left-copies/<uuid:node_id>", moving_views.left_copies, name="left-copies"),
+    path("containers/left-copies/<uuid:node_id>/<uuid:copy_id>/remove", moving_views.left_copy_remove, name="left-copy-remove"),
     path("containers/<uuid:container_id>/stats", views.stats_page, name="stats"),
     path("containers/<uuid:container_id>/startup", startup_views.startup, name="startup"),
     path("eggs/<uuid:egg_id>/rollout", rollout_views.rollout, name="rollout"),
@@ -54,6 +62,8 @@ urlpatterns = [
     path("containers/<uuid:container_id>/terminal", file_views.terminal_page, name="terminal"),
     path("containers/<uuid:container_id>/settings", settings_views.settings_page, name="settings"),
     path("containers/<uuid:container_id>/settings/run-script", settings_views.run_script, name="run-script"),
+    path("containers/<uuid:container_id>/tunnel", tunnel_views.tunnel_state, name="tunnel-state"),
+    re_path(r"^containers/(?P<container_id>[0-9a-f-]{36})/tunnel/(?P<action>start|stop|forget)$", tunnel_views.act, name="tunnel"),
     path("containers/<uuid:container_id>/revisions", settings_views.history, name="revisions"),
     path("containers/<uuid:container_id>/revisions/<int:number>/rollback", settings_views.roll_back, name="rollback"),
     path("containers/<uuid:container_id>/drift", settings_views.drift_part, name="drift"),

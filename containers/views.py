@@ -29,10 +29,12 @@ from containers.stats import RANGES
 from lormas.common.errors import Invalid, NotFound
 from lormas.common.pages import Toast, answer, is_htmx, page_of, person, signed_in
 from nodes.access import get_node, visible_nodes
+from nodes.access import rights as node_rights
 from nodes.operation_views import started_toast
 
 ORDERS = ("name", "status", "created_at", "node__name", "image")
 PAGE_ROWS = 25
+SHOWN_RIGHTS = ("logs", "console", "edit", "delete", "exec", "files", "grant", "choose_node", "backups", "schedules")
 
 
 def dressed(containers: list[Container], user: Any) -> list[dict[str, Any]]:
@@ -113,9 +115,7 @@ def frame(user: Any, container: Container, tab: str) -> dict[str, Any]:
         "container": container,
         "tab": tab,
         "buttons": buttons(container, user, held=held),
-        "may": {
-            name: f"containers.{name}" in held for name in ("logs", "console", "edit", "delete", "exec", "files", "grant", "backups", "schedules")
-        },
+        "may": {name: f"containers.{name}" in held for name in SHOWN_RIGHTS},
         "sees_node": has(user, "nodes.view"),
         "is_live": bool(container.stats) and container.status in (Status.RUNNING, Status.PAUSED),
         "points": sparks([container.pk]).get(container.pk, {}),
@@ -239,6 +239,7 @@ def on_node(request: HttpRequest, node_id: UUID) -> HttpResponse:
     node = get_node(user, node_id)
     page = page_of(request, visible_containers(user).filter(node=node).for_list().order_by("name"), size=100)
     context = {"node": node, "page": page, "rows": dressed(list(page.object_list), user), "sees_all": has(user, "containers.any")}
+    context["may_adopt"] = "adopt" in node.capabilities and has(user, "containers.host_access") and "nodes.edit" in node_rights(user, node)
     return render(request, "containers/_on_node.html", context)
 
 

@@ -8,7 +8,10 @@ from uuid import UUID
 
 from containers.models import Container, Port
 from containers.states import Desired
-from nodes.placement import Affinity, Demand, Toleration
+from lormas.common import clock
+from nodes.placement import Affinity, Demand, NodeView, Ranking, Toleration
+
+MOST_TOLD = 20
 
 
 def tolerations_of(wish: dict[str, Any]) -> tuple[Toleration, ...]:
@@ -19,6 +22,18 @@ def tolerations_of(wish: dict[str, Any]) -> tuple[Toleration, ...]:
 def affinity_of(wish: dict[str, Any]) -> tuple[Affinity, ...]:
     """From `Container.placement`."""
     return tuple(Affinity(**affinity) for affinity in wish.get("affinity", ()))
+
+
+def told(ranking: Ranking, chosen: NodeView) -> dict[str, Any]:
+    """Why it goes there and not elsewhere, for `Container.placed`: what was true when it was decided."""
+    first = ranking.candidates.index(chosen)
+    passed = [[view.name, "room", "Other containers took its last room a moment before."] for view in ranking.candidates[:first]]
+    return {
+        "why": ranking.why.get(chosen.id, ""),
+        "at": clock.rfc3339(clock.now()),
+        "rejected": [*passed, *([one.node_name, one.rule, one.reason] for one in ranking.rejected)][:MOST_TOLD],
+        "others": len(ranking.candidates) - 1 - first,
+    }
 
 
 def labels_there(affinity: tuple[Affinity, ...], *, without: UUID | None = None) -> dict[UUID, Counter[tuple[str, str]]]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from agent.protocol.parts import InstallScript
 from eggs.definition import EggDefinition
 from lormas.common.images import is_reference
-
-INSTALL_SECONDS: Final = 3600.0
-"""Game servers are large; a script that takes longer is killed."""
 
 
 def has_install_script(definition: EggDefinition) -> bool:
@@ -19,8 +15,9 @@ def has_install_script(definition: EggDefinition) -> bool:
     return any(line and not line.startswith("#") for line in lines)
 
 
-def install_script(definition: EggDefinition, *, image: str, env: Mapping[str, str]) -> InstallScript | None:
-    """None if it has none. Without an image of its own (or with one that is no reference) the container's `image` runs it."""
+def install_script(definition: EggDefinition, *, image: str, env: Mapping[str, str], timeout_seconds: float) -> InstallScript | None:
+    """None if it has none. Without an image of its own (or with one that is no reference) the container's `image` runs it; after
+    `timeout_seconds` it is killed."""
     if not has_install_script(definition):
         return None
     own = definition.install.container.strip().removeprefix("~")
@@ -29,5 +26,5 @@ def install_script(definition: EggDefinition, *, image: str, env: Mapping[str, s
         script=definition.install.script.replace("\r\n", "\n").replace("\r", "\n"),
         entrypoint=definition.install.entrypoint or "bash",
         env=dict(env),
-        timeout_seconds=INSTALL_SECONDS,
+        timeout_seconds=timeout_seconds,
     )

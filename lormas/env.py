@@ -216,6 +216,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
+    Variable("INSTALL_TIMEOUT_SECONDS", integer(1, 604_800), 3600, "How long an egg's install script may run before it is killed."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
     Variable("BACKUP_KEEP", integer(1, 1000), 7, "Good backups that a container keeps unless told otherwise; the oldest that is not locked goes."),
     Variable("BACKUP_LIMIT", integer(0, 10_000), 20, "Backups that a container may have, locked ones included; 0: none at all."),
@@ -226,6 +227,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NODE_NOT_READY_SECONDS", number(20, 600), 25, "Silence after which a node is NOT_READY."),
     Variable("ORPHAN_GRACE_SECONDS", integer(900, 31_536_000), 86_400, "How long a container that nobody knows is reported before it is removed."),
     Variable("NODE_INACTIVE_SECONDS", number(20, 3600), 35, "Silence after which a node is INACTIVE."),
+    Variable(
+        "FAILOVER_AFTER_SECONDS",
+        number(20, 86_400),
+        600,
+        "Silence after which containers of a lost node are made anew elsewhere, where its cluster wants that; its agent stops them after half of it.",
+    ),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
     Variable(
         "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."
@@ -234,6 +241,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("RESERVATION_MAX_MINUTES", integer(1, 527_040), 10_080, "Longest reservation, extensions included."),
     Variable("RESERVATION_MAX_DAYS_AHEAD", integer(1, 3650), 90, "How far ahead a reservation may begin."),
     Variable("RESERVATION_REMINDER_MINUTES", integer(0, 1440), 15, "So long before its end a reservation's owner is reminded; 0 = never."),
+    Variable(
+        "RESERVATION_HANDS",
+        choice("ssh", "ansible"),
+        "ssh",
+        "What makes and removes accounts on machines: ssh (asyncssh, built in), or ansible (lormas[ansible]; Python is needed on the machines).",
+    ),
     Variable("MACHINE_CHECK_SECONDS", integer(10, 86_400), 60, "How often each machine of the pool is looked at."),
     Variable("METRICS_TOKEN", text, None, "Bearer token for /metrics; unset: administrators only.", secret=True),
 )

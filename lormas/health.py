@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any, Final
 
 import redis
@@ -17,6 +18,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema, inline_serializer
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -28,6 +30,7 @@ from rest_framework.views import APIView
 
 from accounts.access import has
 from lormas.common import clock
+from lormas.common.api import problems
 from nodes.jobs import beat_problem
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,22 @@ CACHED_SECONDS: Final = 5
 _migrated = False
 
 
+def _looking_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """GET and HEAD; 405 for the rest, as the API says it."""
+
+    @csrf_exempt  # nothing happens here, and 405 is the better word
+    @wraps(view)
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        refused = problems.response(request, 405, detail="This address is for GET.")
+        refused.headers["Allow"] = "GET, HEAD"
+        return refused
+
+    return answer
+
+
+@_looking_only
 def healthz(request: HttpRequest) -> JsonResponse:
     """Alive; touches nothing."""
     return JsonResponse({"status": "ok"})
@@ -78,6 +97,7 @@ def _migrations() -> str | None:
 READY: Final[dict[str, Callable[[], str | None]]] = {"database": _database, "broker": _broker, "migrations": _migrations}
 
 
+@_looking_only
 def readyz(request: HttpRequest) -> JsonResponse:
     """Fit for traffic? 503 names what fails, in a word that gives nothing away."""
     found = {name: check() for name, check in READY.items()}
@@ -166,6 +186,7 @@ class _Rows:
         yield GaugeMetricFamily("lormas_uptime_seconds", "Since this process started.", value=time.monotonic() - STARTED)
 
 
+@_looking_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text: with `METRICS_TOKEN` as bearer token, or signed in with `system.view`."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")

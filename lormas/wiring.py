@@ -12,6 +12,7 @@ FACTS: dict[str, str] = {
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
     "container.install": "containers.inbox.on_settled",
+    "container.adopt": "containers.inbox.on_settled",
     "container.start": "containers.inbox.on_settled",
     "container.stop": "containers.inbox.on_settled",
     "container.restart": "containers.inbox.on_settled",
@@ -20,6 +21,8 @@ SETTLED: dict[str, str] = {
     "container.unpause": "containers.inbox.on_settled",
     "container.remove": "containers.inbox.on_settled",
     "container.update": "containers.inbox.on_updated",
+    "container.receive": "containers.inbox.on_settled",
+    "container.digest": "containers.inbox.on_settled",
     "node.image_pull": "nodes.stock.on_settled",
     "node.prune": "nodes.stock.on_settled",
     "node.upgrade": "nodes.upgrades.on_settled",
@@ -50,6 +53,22 @@ NODE_HOLDINGS: tuple[str, ...] = ("containers.services.moving.holdings",)
 NODE_EVICT: tuple[str, ...] = ("containers.services.moving.evict",)
 """handler(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> nodes.drains.Step; may be called again and again. One only."""
 
+NODE_TICKS: tuple[str, ...] = ("containers.services.migrate_steps.advance_all",)
+"""handler() -> int: called by the warden about every second, in a thread; cheap where there is nothing to do."""
+
+NODE_CARRIERS: tuple[str, ...] = ("containers.carrying.ensure",)
+"""async handler(): called by the warden about every second, on its event loop: begins to carry bytes between nodes where that is due."""
+
+NODE_SILENT: tuple[str, ...] = ("containers.services.failover.sweep",)
+"""handler() -> int: called by the warden every few seconds while it may judge nodes (R10): what to do about those that are lost."""
+
+FAILOVER_BACKUP: dict[str, str] = {}
+""" "latest" -> handler(container) -> a good backup or None; "restore" -> handler(container, backup, *, start): make it anew on its (new) node from
+that backup, inside the caller's transaction. Empty: there are no backups."""
+
+CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel"}
+"""Kind of operation -> handler(operation, *, actor, reason): how it is called off, where ending its row is not enough. Raises Conflict."""
+
 NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
 """handler(node: Node, container_ids: list[UUID]) -> int: start what a drain had stopped there."""
 
@@ -66,8 +85,8 @@ SINKS: dict[str, str] = {}
 """Journal action -> handler(entry), after the commit of what it speaks of. Where notices hook in: `containers.crashed`, `containers.crash_loop`,
 `containers.heal_given_up`, `containers.log_alert` and all the others."""
 
-MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container"}
-"""What a machine of the pool may be made of -> get(user, id), which raises NotFound: rooms on one floor don't see each other."""
+MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container", "containers": "containers.access.visible_containers"}
+"""What a machine of the pool may be made of -> get(user, id), which raises NotFound, and all(user), a query: rooms on one floor don't see each other."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {

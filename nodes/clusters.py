@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.deletion import ProtectedError
 
 from audit.services import Actor, Target, record
+from lormas.common import live
 from lormas.common.errors import Conflict, FieldError
 from nodes.models import Cluster
 
@@ -42,8 +43,17 @@ def update_cluster(cluster: Cluster, *, actor: Actor, **changes: Any) -> Cluster
         for name in before:
             setattr(cluster, name, changes[name])
         _save(cluster)
+        if "failover" in before and "never" in (before["failover"], cluster.failover):
+            told_anew(cluster)
         record("clusters.update", actor=actor, target=_target(cluster), before=before, after={name: changes[name] for name in before})
     return cluster
+
+
+def told_anew(cluster: Cluster) -> None:
+    """Agents learn at their hello whether they have to stop by themselves: let those of this cluster say it again."""
+    for node_id in cluster.nodes.exclude(gateway="").values_list("pk", flat=True):
+        reason = "The cluster's failover policy was changed."
+        live.on_commit_publish(f"node:{node_id}", {"op": "close", "payload": {"code": "again", "reason": reason}})
 
 
 @transaction.atomic

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -14,7 +14,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from accounts.access import has
 from audit.services import SYSTEM, Actor, Target, record
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NotFound
+from lormas.common.errors import Conflict, Forbidden, NotFound
+from lormas.common.wires import resolve, wired
 from nodes.models import Command, Operation
 from nodes.states import COMMAND_OPEN, OPERATION_OPEN, CommandState, OperationStatus
 
@@ -141,17 +142,53 @@ def wait_for(op_id: UUID | str, seconds: float) -> Operation:
             pause = min(pause * 1.3, 0.25)
 
 
+ROOM_OF: Final = {"container": "containers", "node": "nodes", "reservation": "reservations", "job": "settings"}
+"""Whose scopes let an API key see its owner's operations, by what they act on. What is not here, no key sees."""
+LOOKING: Final = ("view", "logs")
+"""Scopes that let a key look, and cancel nothing."""
+
+
+def reach_of_key(user: Any, *, to_act: bool = False) -> frozenset[str] | None:
+    """The kinds of targets that this person's API key lets through; None for somebody who came without one."""
+    key = getattr(user, "api_key", None)
+    if key is None:
+        return None
+    pairs = [scope.split(".", 1) for scope in key.scopes]
+    rooms = {room for room, verb in pairs if not (to_act and verb in LOOKING)}
+    return frozenset(kind for kind, room in ROOM_OF.items() if room in rooms)
+
+
+def may_know(user: Any, *, owner: str | None, target_type: str) -> bool:
+    """Of one operation, as its hint tells of it: the same rule as `visible_operations`."""
+    if has(user, "operations.any"):
+        return True
+    reach = reach_of_key(user)
+    return owner == str(user.pk) and (reach is None or target_type in reach)
+
+
 def visible_operations(user: Any) -> QuerySet[Operation]:
-    """One's own; everybody's with `operations.any`."""
+    """One's own, by an API key those of what its scopes speak of; everybody's with `operations.any`."""
     found = Operation.objects.select_related("actor")
-    return found if has(user, "operations.any") else found.filter(actor=user)
+    if has(user, "operations.any"):
+        return found
+    reach = reach_of_key(user)
+    return found.filter(actor=user) if reach is None else found.filter(actor=user, target_type__in=reach)
 
 
-def get_operation(user: Any, op_id: UUID | str) -> Operation:
-    """The operation, or NotFound (never tells whether it exists)."""
+def require_reach(user: Any) -> None:
+    """Raises Forbidden for an API key whose scopes speak of nothing that has operations."""
+    if reach_of_key(user) == frozenset() and not has(user, "operations.any"):
+        raise Forbidden("This API key may not do that: none of its scopes is about what has operations.")
+
+
+def get_operation(user: Any, op_id: UUID | str, *, to_act: bool = False) -> Operation:
+    """The operation, or NotFound (never tells whether it exists). Raises Forbidden where an API key may only look, and `to_act`."""
     operation = visible_operations(user).filter(pk=op_id).first()
     if operation is None:
         raise NotFound("There is no such operation, or it is not yours.")
+    reach = reach_of_key(user, to_act=True) if to_act else None
+    if reach is not None and operation.target_type not in reach:
+        raise Forbidden("This API key may look at this operation, and not cancel it.")
     return operation
 
 
@@ -165,6 +202,10 @@ def cancel(operation: Operation, *, actor: Actor = SYSTEM, reason: str = "Cancel
 
     if not operation.is_open:
         raise Conflict(f"The operation has ended: {operation.status}.", extra={"status": operation.status, "allowed": []})
+    if operation.kind in wired("CANCEL"):
+        resolve(wired("CANCEL")[operation.kind])(operation, actor=actor, reason=reason)
+        operation.refresh_from_db()
+        return operation
     with transaction.atomic():
         if operation.commands.filter(state__in=(CommandState.SENT, CommandState.ACKED)).exists():
             raise Conflict(

@@ -155,6 +155,9 @@ def update_node(node: Node, *, actor: Actor, **changes: Any) -> Node:
             now = clock.rfc3339(clock.now()) or ""
             locked.taint_times = {taint_key(taint): locked.taint_times.get(taint_key(taint), now) for taint in locked.taints}
         _save(locked, update_fields=[*before, "taint_times", "updated_at"])
+        if "cluster" in before and locked.gateway:  # its agent learns at its hello what its cluster wants of it when the panel is silent
+            again = {"code": "again", "reason": "The node was put into another cluster."}
+            live.on_commit_publish(f"node:{locked.pk}", {"op": "close", "payload": again})
         record(
             "nodes.update",
             actor=actor,

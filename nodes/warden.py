@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from lormas.common import clock
+from lormas.common.wires import resolve, wired
 from nodes import commands, drains, operations, services
 from nodes.gateway.threads import in_database
 from nodes.models import Node
@@ -87,11 +88,19 @@ async def _run() -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
         try:
-            if not grace.tick(monotonic=time.monotonic(), wall=time.time()):
+            may_judge = not grace.tick(monotonic=time.monotonic(), wall=time.time())
+            if may_judge:
                 await in_database(judge, clock.now())
+            for dotted in wired("NODE_TICKS"):
+                await in_database(resolve(dotted))
+            for dotted in wired("NODE_CARRIERS"):
+                await resolve(dotted)()
             if time.monotonic() >= next_sweep:
                 next_sweep = time.monotonic() + SWEEP_SECONDS
                 await in_database(sweep)
+                if may_judge:
+                    for dotted in wired("NODE_SILENT"):
+                        await in_database(resolve(dotted))
         except DatabaseError as error:
             log.warning("warden.no_database", error=str(error))
             await asyncio.sleep(2)

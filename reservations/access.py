@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from accounts import grants
-from accounts.access import has, require
+from accounts.access import has, require, rights_of
 from accounts.grants import Kind
 from lormas.common.errors import NotFound
 from reservations.models import Machine, MachineRoleGrant, MachineUserGrant, Reservation
@@ -39,6 +39,17 @@ def visible_machines(user: Any) -> QuerySet[Machine]:
     return found.none() if granted is None else found.filter(pk__in=granted)
 
 
+def usable_machines(user: Any) -> frozenset[uuid.UUID] | None:
+    """Which machines this person may be given: the whole pool (None) for those whose role sees it, else those that are granted to them now.
+
+    By what the person may, not by the scopes of the key that they came with: a key for reserving alone is enough to reserve.
+    """
+    if "machines.view" in rights_of(user):
+        return None
+    granted = grants.granted_ids(grant_kind(), user) if grants.holds_any(grant_kind(), user) else None
+    return frozenset() if granted is None else frozenset(Machine.objects.filter(pk__in=granted).values_list("pk", flat=True))
+
+
 def sees_machines(user: Any) -> bool:
     """Is there a reason to show this person the list of machines?"""
     return has(user, "machines.view") or grants.holds_any(grant_kind(), user)
@@ -47,6 +58,12 @@ def sees_machines(user: Any) -> bool:
 def require_sight(user: Any) -> None:
     """Raises Forbidden for those who see no machine at all."""
     if not sees_machines(user):
+        require(user, "machines.view")
+
+
+def require_part(user: Any) -> None:
+    """Raises Forbidden for those who can't have reservations: whoever may reserve, or sees the pool, may look at their own."""
+    if not has(user, "reservations.create"):
         require(user, "machines.view")
 
 

@@ -6,6 +6,6 @@ class ReservationsConfig(AppConfig):
     name = "reservations"
 
     def ready(self) -> None:
-        from reservations import guard, schema  # noqa: F401 - registers itself
+        from reservations import checks, guard, schema  # noqa: F401 - they register themselves
 
         post_migrate.connect(guard.restore, sender=self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,9 +14,17 @@ from lormas.common.forms import ServiceForm
 from nodes.forms import pairs
 from reservations.models import Machine
 from reservations.services.reserve import MAX_COUNT, Wish
+from reservations.sources import SSH_PORT, chosen
 
 HOURS_UNITS = {"minutes": 60, "hours": 3600, "days": 86400}
-FIELD_OF = {"reservation_password": "password", "duration_minutes": "length", "repeat": "every", "minutes": "length"}
+FIELD_OF = {
+    "container": "source",
+    "node": "source",
+    "reservation_password": "password",
+    "duration_minutes": "length",
+    "repeat": "every",
+    "minutes": "length",
+}
 
 
 class _Form(ServiceForm):
@@ -34,6 +43,9 @@ class MachineForm(_Form):
     """An SSH endpoint. Secrets are never shown again; left empty they stay."""
 
     name = forms.CharField(label=_("Name"), max_length=64, help_text=_("How people will know it."))
+    source = forms.ChoiceField(
+        label=_("Made of"), required=False, help_text=_("A node or a container of Lormas tells its address itself: leave host and port to it.")
+    )
     host = forms.CharField(label=_("Host"), max_length=253, widget=forms.TextInput(attrs={"class": "mono", "placeholder": "10.0.0.9"}))
     port = forms.IntegerField(label=_("Port"), min_value=1, max_value=65535, initial=22)
     user = forms.CharField(label=_("User"), max_length=32, initial="root", help_text=_("root, or one who may use sudo without a password."))
@@ -56,18 +68,31 @@ class MachineForm(_Form):
         help_text=_("A reservation may then ask for sudo. What root does there can't be undone by us."),
     )
 
-    def __init__(self, *args: Any, machine: Machine | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, machine: Machine | None = None, made_of: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.machine = machine
         if machine is not None:
             self.fields["password"].help_text = _("Leave empty to keep what is stored.")
+        source = self.fields["source"]
+        if made_of and isinstance(source, forms.ChoiceField):
+            source.choices = [("", _("Another machine")), *made_of]
+            self.fields["host"].required = self.fields["port"].required = False
+            self.fields["host"].help_text = _("Needed for another machine.")
+        else:
+            del self.fields["source"]
 
     def clean_labels(self) -> dict[str, str]:
         return self._pairs("labels")
 
     def given(self) -> dict[str, Any]:
-        """For the service; empty secrets mean "as it is" on a machine that exists."""
-        return {name: value for name, value in self.cleaned_data.items() if name not in ("password", "private_key") or value}
+        """For the service; empty secrets mean "as it is" on a machine that exists. Where it is made of something, that tells what is empty here, and
+        the port that the form begins with."""
+        source = chosen(self.cleaned_data.get("source", ""))
+        given = {name: value for name, value in self.cleaned_data.items() if name != "source"} | source
+        left = {"password", "private_key"} | ({"host", "port"} if "source" in self.fields else set())
+        if source and given.get("port") == SSH_PORT:
+            given["port"] = None
+        return {name: value for name, value in given.items() if name not in left or value}
 
 
 def initial_of(machine: Machine) -> dict[str, Any]:

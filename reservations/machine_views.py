@@ -17,7 +17,7 @@ from accounts.access import has, require
 from audit.models import Entry
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
-from reservations import machinefile, selectors
+from reservations import machinefile, selectors, sources
 from reservations.access import get_machine, grant_kind, require_sight, visible_machines
 from reservations.api.machines import rows_of
 from reservations.forms import ImportForm, MachineForm, initial_of
@@ -105,10 +105,12 @@ def _to(machine: Machine) -> str:
 def new(request: HttpRequest) -> HttpResponse:
     user = person(request)
     require(user, "machines.manage")
-    form = MachineForm(request.POST or None)
+    made_of = sources.choices(user)
+    asked = next((f"{kind}:{request.GET[kind]}" for kind in ("node", "container") if request.GET.get(kind)), "")
+    form = MachineForm(request.POST or None, made_of=made_of, initial={"source": asked})
     if request.method == "POST" and form.is_valid():
         try:
-            machine = machines.register_machine(actor=user.as_actor(), **form.given())
+            machine = machines.register_machine(actor=user.as_actor(), **sources.filled(user, form.given(), new=True))
         except Problem as problem:
             form.take(problem)
         else:

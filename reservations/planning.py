@@ -38,11 +38,13 @@ class Ask:
     queued_at: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
     wanted: frozenset[UUID] = frozenset()
+    allowed: frozenset[UUID] | None = None
+    """Machines that the owner may use at all; None: the whole pool (`reservations.access.usable_machines`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one machine was not taken. `rule`: health | name | label | held | queue."""
+    """Why one machine was not taken. `rule`: access | health | name | label | held | queue."""
 
     machine: MachineView
     rule: str
@@ -77,6 +79,8 @@ class Choice:
 
 def mismatch(ask: Ask, machine: MachineView) -> Refusal | None:
     """Why this machine can never serve the ask, whatever the time."""
+    if ask.allowed is not None and machine.id not in ask.allowed:
+        return Refusal(machine, "access", "It is not among the machines that its owner may use.")
     if ask.wanted and machine.id not in ask.wanted:
         return Refusal(machine, "name", "It is not one of the machines asked for.")
     for key, value in ask.labels.items():
@@ -153,7 +157,7 @@ def timetable(asks: Iterable[Ask], machines: Sequence[MachineView], *, now: date
 
 
 def choose(ask: Ask, machines: Sequence[MachineView], *, window: Window, waiting: Iterable[Ask], now: datetime) -> Choice:
-    """Machines for one ask in one window, behind all who wait."""
+    """Machines for one ask in one window, behind all who wait. Of machines that its owner may not use nothing is told, not even a refusal."""
     table = _Table(machines, now)
     for other in fair_order(waiting):
         table.place(other)
@@ -172,7 +176,7 @@ def choose(ask: Ask, machines: Sequence[MachineView], *, window: Window, waiting
                 why = Refusal(machine, "queue", "It is kept for somebody who waits.")
         if why is None:
             free.append(machine)
-        else:
+        elif why.rule != "access":
             refused.append(why)
     chosen: tuple[UUID, ...] = ()
     next_at: datetime | None = None

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from lormas.common import clock
+from reservations.access import usable_machines
 from reservations.models import Allocation, Machine, Reservation
 from reservations.planning import Ask, MachineView, Plan, timetable
 from reservations.states import HOLDING, Condition, Hold, MachineStatus, State
@@ -50,14 +51,16 @@ def machine_views() -> list[MachineView]:
 
 
 def ask_of(reservation: Reservation) -> Ask:
+    """Of one that waits or has to be exchanged. Read its `owner` with it."""
+    allowed = usable_machines(reservation.owner) if reservation.owner is not None else frozenset()
     return Ask(
         reservation.pk, reservation.owner_id, reservation.count, reservation.duration_seconds, reservation.queued_at or reservation.created_at,
-        reservation.labels, frozenset(UUID(str(one)) for one in reservation.wanted),
+        reservation.labels, frozenset(UUID(str(one)) for one in reservation.wanted), allowed,
     )  # fmt: skip
 
 
 def waiting_asks() -> list[Ask]:
-    return [ask_of(found) for found in Reservation.objects.filter(state=State.WAITING)]
+    return [ask_of(found) for found in Reservation.objects.filter(state=State.WAITING).select_related("owner__role")]
 
 
 def queue() -> list[Plan]:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from lormas.common.errors import FieldError, Refused
 from lormas.common.wires import resolve, wired
-from nodes.access import get_node
+from nodes.access import get_node, visible_nodes
 
 SSH_PORT = 22
+MOST_CHOICES = 500
+
+
+def choices(user: Any) -> list[tuple[str, str]]:
+    """What this person may make a machine of: (`node:<id>` or `container:<id>`, words); containers only where their SSH port is published."""
+    nodes = visible_nodes(user).order_by("name")[:MOST_CHOICES]
+    found = [(f"node:{node.pk}", f"{node.name} ({node.public_address})") for node in nodes if node.public_address]
+    containers = resolve(wired("MACHINE_SOURCES")["containers"])(user).filter(ports__container_port=SSH_PORT, ports__protocol="tcp").order_by("name")
+    return found + [(f"container:{one.pk}", one.name) for one in containers.distinct()[:MOST_CHOICES]]
+
+
+def chosen(word: str) -> dict[str, UUID]:
+    """The field that a choice stands for; nothing for an empty one. Raises ValueError."""
+    if not word:
+        return {}
+    kind, _, key = word.partition(":")
+    if kind not in ("node", "container"):
+        raise ValueError(kind)
+    return {kind: UUID(key)}
 
 
 def filled(user: Any, fields: dict[str, Any], *, new: bool) -> dict[str, Any]:

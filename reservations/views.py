@@ -14,11 +14,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import has, require
+from audit.selectors import timeline
 from lormas.common import clock
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
 from reservations import calendar, selectors
-from reservations.access import get_reservation, visible_machines, visible_reservations
+from reservations.access import get_reservation, require_part, require_sight, visible_machines, visible_reservations
 from reservations.api.views import trial_answer
 from reservations.forms import ReserveForm
 from reservations.models import Reservation
@@ -28,6 +29,8 @@ from reservations.services.reserve import reserve, try_out
 from reservations.states import OPEN, Hold, State
 from reservations.windows import known_zone, span_of
 
+TIMELINE_ROWS = 30
+
 
 def zone_of(user: Any) -> str:
     """A person's time zone, or UTC."""
@@ -35,14 +38,14 @@ def zone_of(user: Any) -> str:
 
 
 def queue_rows(user: Any) -> list[dict[str, Any]]:
-    """Who waits, in order; a reservation only where the viewer may see it."""
+    """Who waits, in order; a reservation only where the viewer may see it. To those who don't see the pool, themselves only."""
     plans = selectors.queue()
     rows = {one.pk: one for one in Reservation.objects.filter(pk__in=[plan.ask.id for plan in plans])}
-    sees_all = has(user, "reservations.any")
+    sees_all, sees_pool = has(user, "reservations.any"), has(user, "machines.view")
     return [
         {"plan": plan, "one": rows[plan.ask.id], "seen": sees_all or plan.ask.owner == user.pk}
         for plan in plans
-        if plan.ask.id in rows
+        if plan.ask.id in rows and (sees_pool or sees_all or plan.ask.owner == user.pk)
     ]  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def queue_rows(user: Any) -> list[dict[str, Any]]:
 def available(request: HttpRequest) -> HttpResponse:
     """The pool: totals, the calendar of a day or a week, and who waits."""
     user = person(request)
-    require(user, "machines.view")
+    require_sight(user)
     zone, now = zone_of(user), clock.now()
     view: calendar.View = "week" if request.GET.get("view") == "week" else "day"
     day = calendar.day_of(request.GET.get("day", ""), zone=zone, now=now)
@@ -93,8 +96,7 @@ def available(request: HttpRequest) -> HttpResponse:
 def index(request: HttpRequest) -> HttpResponse:
     """One's own reservations, or everybody's."""
     user = person(request)
-    if not has(user, "reservations.create"):
-        require(user, "machines.view")
+    require_part(user)
     sees_all = has(user, "reservations.any")
     whose = "all" if sees_all and request.GET.get("whose") == "all" else "mine"
     when = request.GET.get("when") if request.GET.get("when") in ("open", "past") else "open"
@@ -133,6 +135,7 @@ def detail(request: HttpRequest, reservation_id: UUID) -> HttpResponse:
         "can_release": found.state in (State.WAITING, State.REQUESTED, State.PROVISIONING, State.ACTIVE),
         "series": Reservation.objects.filter(series=found.series).order_by("starts_at") if found.series else [],
         "extend_minutes": (15, 60, 240, 1440),
+        "entries": timeline("reservation", found.pk)[:TIMELINE_ROWS],
         "error": "",
     }
     return render(request, "reservations/_detail.html" if request.headers.get("X-Live") else "reservations/detail.html", context)
@@ -237,7 +240,7 @@ def release_all(request: HttpRequest) -> HttpResponse:
 def usage(request: HttpRequest) -> HttpResponse:
     """Hours held, by person and by machine."""
     user = person(request)
-    require(user, "machines.view")
+    require_part(user)
     days = {"7": 7, "30": 30, "90": 90, "365": 365}.get(request.GET.get("days", ""), 30)
     until: datetime = clock.now()
     owner = None if has(user, "reservations.any") else user

@@ -10,11 +10,8 @@ ROOT = Path(__file__).parents[1]
 OWED = {
     "C13": "schedules come with their room",
     "D17": "the catalog comes with its room",
-    "I05": "the agent's reports are rows of the nodes' part",
-    "R27": "the chaos suite restarts PostgreSQL",
     "R28": "comes with the chaos suite",
     "R30": "comes with the chaos suite",
-    "R38": "migration of containers with files is not there yet",
     "R46": "backups come with their room",
     "R47": "upgrades from released versions: none is released",
     "R51": "usage comes with billing",

@@ -34,11 +34,28 @@ class UserFilter(django_filters.FilterSet):
 class NewUserSerializer(StrictSerializer):
     """A new account. Its password must be changed at the first sign-in."""
 
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, required=False, help_text="Needed, unless the older spelling names a username.")
     username = UsernameField(required=False, default="", allow_blank=True)
     name = serializers.CharField(max_length=128, required=False, default="", allow_blank=True)
+    is_admin = serializers.BooleanField(required=False, help_text="The older spelling, with username and password: true is the role administrator.")
     role = serializers.CharField(max_length=64, required=False, default=None, allow_null=True, help_text="Slug or id; none: the role of sign-ups.")
     password = PasswordField(required=False, default=None, allow_null=True, help_text="None: one is made, and told once.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """`{username, password, is_admin}`, as scripts of the older interface send it: without an address of its own an account gets one that no
+        mail reaches (RFC 2606)."""
+        admin = attrs.pop("is_admin", None)
+        if admin is not None and attrs["role"] is not None:
+            raise serializers.ValidationError({"is_admin": ["Give either role or is_admin."]})
+        if admin:
+            attrs["role"] = people.ADMINISTRATOR
+        if "email" not in attrs:
+            if admin is None or not attrs["username"]:
+                raise serializers.ValidationError({"email": ["This field is required."]}, code="required")
+            if User.objects.filter(username__iexact=attrs["username"]).exists():
+                raise serializers.ValidationError({"username": [f"{attrs['username']} is taken."]}, code="unique")
+            attrs["email"] = f"{attrs['username']}@users.invalid"
+        return attrs
 
 
 class CreatedUserSerializer(UserSerializer):

@@ -6,6 +6,17 @@ from typing import Any
 
 from agent.configfiles.values import UNCHANGED, ConfigProblem, decode, encode, line_end, text_of, wanted_exactly
 
+MOST_CONTINUED = 500
+
+
+def _check_continued(text: str) -> None:
+    """The reader's cost grows with the square of how many lines are one. Raises ConfigProblem."""
+    run = 0
+    for line in text.splitlines():
+        run = run + 1 if line.endswith("\\") else 0
+        if run > MOST_CONTINUED:
+            raise ConfigProblem(f"more than {MOST_CONTINUED} of its lines are one")
+
 
 def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     from javaproperties import PropertiesFile
@@ -15,6 +26,7 @@ def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     end = line_end(text)
     if text and not text.endswith(("\n", "\r")):
         text += end
+    _check_continued(text)
     try:
         file = PropertiesFile.loads(text)
     except InvalidUEscapeError as error:

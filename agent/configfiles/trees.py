@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 from typing import Any
 
 from agent.configfiles.paths import change
@@ -45,13 +46,28 @@ def apply_json(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     return encode(made, "utf-8", mark)
 
 
+MOST_OPEN = 500
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+def _check_depth(text: str) -> None:
+    """The reader's cost grows with the square of what is open at a time. Raises ConfigProblem."""
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
+        if depth > MOST_OPEN:
+            raise ConfigProblem(f"more than {MOST_OPEN} brackets are open at a time")
+
+
 def apply_yaml(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     """Comments, order, quotes and anchors stay."""
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
     text, mark = _text(data)
+    _check_depth(text)
+    warnings.simplefilter("ignore", ReusedAnchorWarning)  # fine in YAML, and nobody reads our stderr
     rt = YAML(typ="rt")
     rt.preserve_quotes = True
     rt.width = 1 << 20

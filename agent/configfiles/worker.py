@@ -15,7 +15,9 @@ from agent.configfiles import ConfigProblem, Finds, rewrite
 TIME_LIMIT_SECONDS = 20.0
 CPU_SECONDS = 15
 MEMORY_BYTES = 768 << 20
-SMALL_BYTES = 64 << 10
+SMALL_BYTES = {"yaml": 16 << 10, "toml": 16 << 10}
+SMALL_BYTES_ELSE = 64 << 10
+"""So much is read within half a second here; what is larger would hold up the agent."""
 
 
 class Asked(msgspec.Struct):
@@ -36,7 +38,7 @@ class Answer(msgspec.Struct):
 async def rewrite_bounded(parser: str, data: bytes, finds: Finds) -> bytes:
     """As `agent.configfiles.rewrite`, without holding up anything else. Raises ConfigProblem."""
     patterns = any(isinstance(find, dict) and any(old.startswith("regex:") for old in find) for _, find in finds)
-    if len(data) <= SMALL_BYTES and not patterns:
+    if len(data) <= SMALL_BYTES.get(parser, SMALL_BYTES_ELSE) and not patterns:
         return await asyncio.to_thread(rewrite, parser, data, finds)
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import stat as stats
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -37,22 +37,21 @@ class Pipe(Protocol):
         """What the panel sends, until its end. Raises RuntimeFailure if the panel goes away before."""
 
 
-class Backups(Protocol):
-    """The part of `agent.backups.desk.Backups` that is needed here."""
-
-    async def run(self, kind: str, container_id: str, payload: Any, pipe: Pipe) -> dict[str, Any]: ...
+Transfer = Callable[[str, Any, Pipe], Awaitable[dict[str, Any]]]
 
 
 class Transfers:
-    """Carries out the kinds of `agent.protocol.bulk`; each returns the data of the end."""
+    """Carries out the kinds of `agent.protocol.bulk`; each returns the data of the end. `more`: those of other rooms."""
 
-    def __init__(self, desk: FileDesk, recordings: Recordings, *, backups: Backups | None = None) -> None:
+    def __init__(self, desk: FileDesk, recordings: Recordings, *, more: Mapping[str, Transfer] | None = None) -> None:
         self._desk = desk
         self._recordings = recordings
-        self._backups = backups
+        self._more = more or {}
 
     async def run(self, kind: str, container_id: str, payload: Any, pipe: Pipe) -> dict[str, Any]:
         """Raises RuntimeFailure."""
+        if kind in self._more:
+            return await self._more[kind](container_id, payload, pipe)
         match kind:
             case "files.read":
                 return await self._read(container_id, payload, pipe)
@@ -62,8 +61,6 @@ class Transfers:
                 return await self._upload(container_id, payload, pipe)
             case "recording.read":
                 return await self._recording(container_id, payload, pipe)
-        if self._backups is not None and kind.startswith("backup."):
-            return await self._backups.run(kind, container_id, payload, pipe)
         raise RuntimeFailure("unknown_command", f"This agent does not know {kind[:64]!r}.")
 
     # ---------------------------------------------------------------------------------------------------------------- out
@@ -124,7 +121,7 @@ class Transfers:
         opened.check(*asked.paths)
         stem = first["name"].strip("/") or "files"
         await pipe.head({**first, "name": f"{stem}.{kind}" if len(asked.paths) == 1 else f"files.{kind}", "type": "file", "archive": True, "size": 0})
-        sink = _Outlet(pipe, asyncio.get_running_loop())
+        sink = Outlet(pipe, asyncio.get_running_loop())
 
         def work() -> None:
             archives.PACKERS[kind](opened.tree, asked.paths, sink, shown=opened.shown)
@@ -234,7 +231,7 @@ def _first(opened: OpenFiles, paths: list[str]) -> dict[str, Any]:
     return _plain(found)
 
 
-class _Outlet:
+class Outlet:
     """A packer's sink, used in a thread: hands pieces to the pipe and waits until they are taken."""
 
     def __init__(self, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:

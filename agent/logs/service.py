@@ -137,6 +137,17 @@ class LogService:
         """Forget all lines; gives the last seq. Numbers go on where they were."""
         return await self._in(self._writer, lambda: self._writable(container_id).clear())
 
+    async def go_on_behind(self, container_id: str, seq: int) -> None:
+        """Its numbers go on behind `seq` (it comes from another node): none is given twice in its life. No-op if they have got there already."""
+
+        def work() -> None:
+            found = self._writable(container_id)
+            if found.last_seq < seq:
+                found.last_seq = seq
+                found.clear()
+
+        await self._in(self._writer, work)
+
     async def delete(self, container_id: str) -> None:
         """Remove the log with its numbers: for containers that are gone for ever."""
         await self.detach(container_id)

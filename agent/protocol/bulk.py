@@ -17,14 +17,15 @@ import msgspec
 
 from agent.protocol.backups import BackupRead, BackupWrite
 from agent.protocol.files import FilesRead, FilesUpload, FilesWrite, RecordingRead
+from agent.protocol.moving import TreeRead, TreeWrite
 from agent.protocol.parts import Part
 
 FRAME_BYTES = 64 * 1024
 WINDOW_BYTES = 512 * 1024
 CREDIT_STEP_BYTES = 128 * 1024
 
-READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead, "backup.read": BackupRead}
-WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload, "backup.write": BackupWrite}
+READS: dict[str, type[Part]] = {"files.read": FilesRead, "recording.read": RecordingRead, "tree.read": TreeRead, "backup.read": BackupRead}
+WRITES: dict[str, type[Part]] = {"files.write": FilesWrite, "files.upload": FilesUpload, "tree.write": TreeWrite, "backup.write": BackupWrite}
 KINDS: dict[str, type[Part]] = {**READS, **WRITES}
 
 

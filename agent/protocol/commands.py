@@ -6,10 +6,13 @@ Commands are durable and idempotent by id; RPCs are questions. Payloads are deco
 from __future__ import annotations
 
 from agent.protocol.files import FILE_RPCS
+from agent.protocol.foreign import FOREIGN_COMMANDS, FOREIGN_RPCS
 from agent.protocol.inside import INSIDE_RPCS
 from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth, StopSpec
+from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.tunnels import TUNNEL_RPCS
 
 
 class CreatePayload(Part, frozen=True):
@@ -30,6 +33,8 @@ class CreatePayload(Part, frozen=True):
     """With `replace`: how to end the old one, if it runs; None = kill."""
     edits: list[ConfigEdit] = []
     """Changes of files for this start alone, before those of the spec."""
+    notes: list[str] = []
+    """Lines for its log (stream `events`) once it is made."""
 
 
 class StartPayload(Part, frozen=True):
@@ -110,6 +115,8 @@ COMMANDS: dict[str, type[Part]] = {
     "container.remove": RemovePayload,
     "container.update": UpdatePayload,
     **NODE_COMMANDS,
+    **FOREIGN_COMMANDS,
+    **MOVING_COMMANDS,
 }
 
 
@@ -194,6 +201,8 @@ RPCS: dict[str, type[Part]] = {
     **NODE_RPCS,
     **INSIDE_RPCS,
     **FILE_RPCS,
+    **TUNNEL_RPCS,
+    **FOREIGN_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
@@ -225,6 +234,8 @@ ERROR_CODES: dict[str, str] = {
     "unknown_command": "This agent does not know this command.",
     "bad_payload": "The command's content is not valid.",
     "in_use": "Something on the node uses it.",
+    "running": "The container runs; its files don't hold still.",
+    "changed": "Something changed while it was read.",
     "not_found": "There is no such thing on the node.",
     "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",

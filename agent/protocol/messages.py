@@ -228,6 +228,8 @@ class Welcome(Frame, tag="welcome", frozen=True):
     server_time_unix: float = 0
     fenced: list[str] = []
     """Containers that now live elsewhere: stop them before anything else."""
+    fence_after_seconds: float = 0
+    """When nothing was heard of the panel for so long, stop what runs: it may be started elsewhere by then. 0 = never."""
     capabilities: list[str] = []
 
 

@@ -62,9 +62,10 @@ class PortBinding(Part, frozen=True):
 
 
 class Mount(Part, frozen=True):
-    """`data`: the container's own folder/volume kept over recreates. `tmpfs`: memory. `bind`: a host path (needs a capability)."""
+    """`data`: the container's own folder/volume kept over recreates. `tmpfs`: memory. `bind`: a host path (needs a capability).
+    `volume`: a volume that was there before, of a container that was taken over; its name is never a person's to choose (SECURITY A02)."""
 
-    kind: Literal["data", "tmpfs", "bind"]
+    kind: Literal["data", "tmpfs", "bind", "volume"]
     target: str
     source: str = ""
     read_only: bool = False
@@ -195,6 +196,8 @@ class ContainerReport(Part, frozen=True):
     started_at: str = ""
     finished_at: str = ""
     health: Literal["", "starting", "healthy", "unhealthy"] = ""
+    health_text: str = ""
+    """What the last failed check printed; empty where the report is from a listing."""
     cause: Literal["", "command", "exit", "external", "engine"] = ""
     """Why it got there: our command, by itself, somebody's hand on the engine, the engine's own restart or reboot."""
     last_log_seq: int = 0

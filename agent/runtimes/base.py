@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agent.files import Content
+from agent.protocol.foreign import Foreign, ForeignSummary
 from agent.protocol.messages import ContainerReport, ContainerSpec, ContainerStats, ErrorInfo, NodeUsage, PortBinding, RegistryAuth, StopSpec
 from agent.protocol.parts import InstallScript
 
@@ -27,6 +29,10 @@ LABEL_OPERATION = "lormas.operation"
 LABEL_EPOCH = "lormas.epoch"
 LABEL_INSTALLER = "lormas.installer"
 """On a container that runs an install script: the id of the container it is for. It has no `LABEL_CONTAINER`, so no listing shows it."""
+LABEL_TUNNEL = "lormas.tunnel"
+"""On a container that runs a tunnel's program: the id of the container it is for. No listing shows it either."""
+LABEL_BOUND = "lormas.bound"
+"""Which run of that container it belongs to."""
 
 CONTAINER_UID = CONTAINER_GID = 988
 """Whom a confined container runs as, and whom its data belongs to. One number for all images, so that a change of image needs no change of
@@ -175,6 +181,14 @@ class DataFolder(Protocol):
     async def gateway(self) -> str:
         """The address at which a container reaches the node."""
 
+    async def folder(self, container_id: str) -> Path | None:
+        """Where all of it is on this machine, also without a container; None if there is none.
+
+        RuntimeFailure `unsupported` if it can't be reached."""
+
+    async def make(self, container_id: str) -> Path:
+        """As `folder`, made if need be, before there is a container."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -241,12 +255,64 @@ class Installs(Protocol):
         """Container id -> operation id of every installer there is. Raises rather than leave one out."""
 
 
+@dataclass(frozen=True, slots=True)
+class TunnelRun:
+    """A tunnel's program. `bound_to`: the run of its container that it was begun for. `exit_code` None while it runs."""
+
+    bound_to: str
+    exit_code: int | None = None
+
+
+class TunnelDesk(Protocol):
+    """Programs of Cloudflare tunnels, at most one for each container. They outlive the agent. A runtime that can has them as `tunnels`."""
+
+    async def check(self) -> None:
+        """Raises `policy_denied`, `unsupported` where this node can have none."""
+
+    async def all(self) -> dict[str, TunnelRun]:
+        """By container id, ended ones too. Raises rather than leave one out. Cheap: one engine call."""
+
+    async def begin(self, container_id: str, *, token: str, runtime_ref: str, bound_to: str) -> None:
+        """Start it in the network of the container whose engine's id is `runtime_ref`. One that is there already is ended first.
+
+        The token is in no argument. Raises as `check`, `no_such_image`, `pull_failed`, `start_failed`.
+        """
+
+    async def output(self, container_id: str, *, after: int) -> tuple[list[str], int]:
+        """(lines it wrote behind a position, the position behind those). 0 is the beginning."""
+
+    async def end(self, container_id: str) -> None:
+        """Kill and remove it; no-op if there is none."""
+
+
+class ForeignDesk(Protocol):
+    """Containers of the engine that no Lormas made. A runtime that can has them as `foreign`."""
+
+    @property
+    def why_not(self) -> str:
+        """Why none may be taken over here, as a sentence; empty if that is allowed."""
+
+    async def listing(self) -> list[ForeignSummary]:
+        """All that carry no label of any panel, running or not."""
+
+    async def look(self, ref: str) -> Foreign:
+        """One of them. Raises `policy_denied`, `not_found` (also for one that is somebody's)."""
+
+    async def set_aside(self, ref: str, *, container_id: str, stop: StopSpec) -> None:
+        """Stop it for good and give its name away; nothing of it is removed. No-op if that is done for this container; `in_use` if for another.
+        Raises as `look`."""
+
+    async def put_back(self, ref: str, *, container_id: str, restart: dict[str, Any], start: bool) -> None:
+        """Undo `set_aside`. No-op if that is done, or was done for another container."""
+
+
 class Runtime(Protocol):
     """One engine. Opened once, used by many tasks at a time, closed once."""
 
     kind: Literal["docker", "process", "fake"]
     capabilities: frozenset[str]
-    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update, stock (then it has a `stock`: see `agent.stock.Stock`)."""
+    """Of: pause, pull, limits, stats, exec, exec_tty, stdin, events, install, update, stock (then it has a `stock`: see `agent.stock.Stock`),
+    tunnel (then it has `tunnels`: see `TunnelDesk`), adopt (then it has `foreign`: see `ForeignDesk`)."""
 
     @property
     def data(self) -> DataFolder:

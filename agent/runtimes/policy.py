@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ ADDABLE_CAPABILITIES = frozenset(_ADDABLE.split())
 """What can be asked for at all. `ALL` and the ones that own the kernel (SYS_MODULE, SYS_RAWIO, BPF...) can't."""
 
 
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}")
+TUNNEL_IMAGE = "cloudflare/cloudflared:latest"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalPolicy:
     """The node's own rules. Everything is closed unless its owner opens it in the agent's configuration; the panel can't."""
@@ -37,6 +42,12 @@ class LocalPolicy:
     port_max: int = 65535
     install_scripts: bool = False
     """May install scripts run under the process runtime, as plain programs of this machine? (In an engine they always may.)"""
+    adopt: bool = False
+    """May the panel's administrators take over containers of this engine that Lormas did not make, with their volumes?"""
+    tunnels: bool = True
+    """May people publish their containers by tunnels of their own?"""
+    tunnel_image: str = TUNNEL_IMAGE
+    """What a tunnel's program is taken from. Only this file names it: the panel can't have another program run there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +118,17 @@ def check(spec: ContainerSpec, policy: LocalPolicy) -> None:
 def _check_mounts(spec: ContainerSpec, policy: LocalPolicy) -> None:
     targets: set[str] = set()
     for mount in spec.mounts:
-        if mount.kind not in ("data", "tmpfs", "bind"):
+        if mount.kind not in ("data", "tmpfs", "bind", "volume"):
             raise denied(f"mounts of kind {mount.kind!r}")
         target = clean_path(mount.target, what="a mount's target")
         if target == "/" or target in targets:
             raise invalid(f"two mounts, or one on the root, at {target}")
         targets.add(target)
+        if mount.kind == "volume":
+            if not policy.adopt:
+                raise denied("volumes of containers that were taken over (adopt)")
+            if not _VOLUME.fullmatch(mount.source) or mount.source.startswith("lormas-"):
+                raise denied(f"the volume {mount.source!r}")  # another container's own (A02)
         if mount.kind == "bind":
             source = clean_path(mount.source, what="a mount's source")
             if not any(source == prefix or source.startswith(prefix.rstrip("/") + "/") for prefix in policy.bind_prefixes):
@@ -147,7 +163,8 @@ POLICY_FILE = "policy.json"
 def load_policy(folder: Path) -> LocalPolicy:
     """From `policy.json` in the agent's own folder (closed if there is none). The panel has no way to write it.
 
-    Keys: privileged, host_network, install_scripts (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers).
+    Keys: privileged, host_network, install_scripts, adopt, tunnels (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers),
+    tunnel_image (text).
 
     Raises:
         RuntimeFailure: `invalid_spec`, if the file can't be understood: better no agent than one that is open by mistake.
@@ -167,6 +184,9 @@ def load_policy(folder: Path) -> LocalPolicy:
         port_min=found.port_min,
         port_max=found.port_max,
         install_scripts=found.install_scripts,
+        adopt=found.adopt,
+        tunnels=found.tunnels,
+        tunnel_image=found.tunnel_image,
     )
 
 
@@ -179,3 +199,6 @@ class _PolicyFile(msgspec.Struct, forbid_unknown_fields=True):
     port_min: int = 1
     port_max: int = 65535
     install_scripts: bool = False
+    adopt: bool = False
+    tunnels: bool = True
+    tunnel_image: str = TUNNEL_IMAGE

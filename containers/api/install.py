@@ -30,13 +30,25 @@ class PromptChoiceSerializer(StrictSerializer):
     value = serializers.CharField()
 
 
+class RoomSerializer(StrictSerializer):
+    """What is known of the disk; null where nothing was heard yet."""
+
+    needed_bytes = serializers.IntegerField(help_text="What Steam wants free at least.")
+    node_free_bytes = serializers.IntegerField(allow_null=True)
+    used_bytes = serializers.IntegerField(allow_null=True, help_text="What its files take.")
+    limit_bytes = serializers.IntegerField(help_text="Its own limit; 0 = none.")
+
+
 class PromptSerializer(StrictSerializer):
     """A question that a container's console has raised."""
 
     feature = serializers.ChoiceField(choices=list(prompts.KINDS))
     choices = PromptChoiceSerializer(many=True, help_text="java_version: the images to choose from.")
-    suggestion = serializers.CharField(allow_blank=True, help_text="pid_limit: a limit that should do.")
+    suggestion = serializers.CharField(
+        allow_blank=True, help_text="pid_limit: a limit that should do; steam_disk_space: a disk limit in GiB, if it has one."
+    )
     variable = serializers.CharField(allow_blank=True, help_text="gsl_token: the variable that the token goes into.")
+    room = RoomSerializer(allow_null=True, help_text="steam_disk_space: how much is free and needed.")
     can_answer = serializers.BooleanField(help_text="False: there is nothing to answer with, it is only told.")
 
 
@@ -54,7 +66,7 @@ class PromptAnswerSerializer(StrictSerializer):
         default="",
         allow_blank=True,
         max_length=512,
-        help_text="An image, a number, a token; not needed for eula and steam_disk_space.",
+        help_text="An image, a number of processes, a token, a disk limit in GiB; not needed for eula, and for steam_disk_space only to raise it.",
     )
 
 
@@ -84,6 +96,7 @@ class ContainerPrompts(APIView):
                 "choices": [{"label": label, "value": image} for label, image in prompt.choices],
                 "suggestion": prompt.suggestion,
                 "variable": prompt.variable,
+                "room": RoomSerializer(prompt.room).data if prompt.room else None,
                 "can_answer": prompt.can_answer,
             }
             for prompt in prompts.open_prompts(container)

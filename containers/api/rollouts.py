@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.access import has
+from accounts import grants
+from accounts.access import has, require
 from containers import services
-from containers.access import get_container, visible_containers
+from containers.access import get_container, grant_kind, visible_containers
 from containers.models import Rollout, RolloutItem
 from eggs.access import get_egg
 from eggs.models import Egg, EggVersion
@@ -105,6 +106,13 @@ def version_for(egg: Egg, number: int | None) -> EggVersion:
     return found
 
 
+def may_roll_out(user: Any) -> None:
+    """Raises Forbidden for those who may edit no container at all."""
+    granted = grants.granted_ids(grant_kind(), user, "containers.edit")
+    if granted is None or not granted.exists():
+        require(user, "containers.edit")
+
+
 def editable(user: Any, egg: Egg, ids: list[UUID]) -> list[Any]:
     """Each through its door. Raises NotFound, Forbidden, Invalid for one of another egg."""
     found = [get_container(user, container_id, "containers.edit") for container_id in dict.fromkeys(ids)]
@@ -139,6 +147,7 @@ class Rollouts(generics.ListAPIView[Rollout]):
         """Give chosen containers a version of their egg at their next start; 200 and only a plan with `dry_run`."""
         user: Any = request.user
         egg = get_egg(user, egg_id, "eggs.view")
+        may_roll_out(user)
         serializer = NewRolloutSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data

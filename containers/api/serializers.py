@@ -192,8 +192,8 @@ class ContainerSerializer(serializers.ModelSerializer[Container]):
             "id", "session_id", "name", "description", "owner", "node", "egg", "egg_version", "image", "startup", "command", "env", "variables",
             "labels", "limits",
             "ports", "address", "restart_policy", "session", "desired", "observed", "observed_at", "status", "status_reason", "status_since",
-            "readiness", "install_state", "prompts", "health", "exit_code", "oom_killed", "started_at", "finished_at", "restarts", "last_log_seq",
-            "stats", "operation", "allowed_actions",
+            "readiness", "install_state", "prompts", "health", "health_text", "exit_code", "oom_killed", "started_at", "finished_at", "restarts",
+            "last_log_seq", "stats", "operation", "allowed_actions",
             "created_at", "updated_at", "deleted_at",
         ]  # fmt: skip
         read_only_fields = fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,8 +14,8 @@ from rest_framework.views import APIView
 from containers import access
 from containers.api.serializers import ContainerChangeSerializer, ExecResultSerializer, PortSerializer, SomeLimitsSerializer
 from containers.api.views import ASKS_NODE, actor_of, checked, spread
-from containers.models import Container
-from containers.services import edit, scripts
+from containers.models import Container, ContainerTunnel
+from containers.services import edit, scripts, tunnels
 from containers.services.limits import LIMITS
 from containers.services.manners import settings_of
 from containers.variables import shown_variables
@@ -42,6 +43,13 @@ class SettingsChangeSerializer(ContainerChangeSerializer):
     readiness = ReadinessSerializer(required=False)
     auto_start = serializers.BooleanField(required=False, help_text="Start it again when its node or engine comes back.")
     auto_heal = serializers.BooleanField(required=False, help_text="Restart it when its health check fails: 5 times in 30 minutes at most.")
+    tunnel_token = serializers.CharField(
+        max_length=8192,
+        required=False,
+        allow_blank=True,
+        write_only=True,
+        help_text="For the next start of its tunnel; empty: forget it.",
+    )
     apply = serializers.ChoiceField(
         choices=["later", "now"], default="later", help_text="now: restart it at once where that is needed; later: at its next start."
     )
@@ -65,6 +73,7 @@ class SettingsSerializer(StrictSerializer):
     readiness = ReadinessSerializer()
     auto_start = serializers.BooleanField()
     auto_heal = serializers.BooleanField()
+    has_tunnel_token = serializers.BooleanField()
     revision = serializers.IntegerField(help_text="Number of the newest revision; 1 as long as nothing was changed.")
     pending = serializers.BooleanField(help_text="Something was changed that its next start brings.")
 
@@ -107,6 +116,7 @@ def as_settings(container: Container, user: Any) -> dict[str, Any]:
         "limits": {name: getattr(container, name) for name in LIMITS},
         "ports": PortSerializer(container.ports.all(), many=True).data,
         **{name: getattr(own, name) for name in edit.OWN},
+        "has_tunnel_token": ContainerTunnel.objects.filter(pk=container.pk).exclude(sealed_token="").exists(),
         "revision": newest.number if newest is not None else 1,
         "pending": container.spec_changed,
     }
@@ -128,8 +138,12 @@ class ContainerSettingsView(APIView):
         now = body.pop("apply") == "now"
         if now:
             container = access.get_container(request.user, container_id, "containers.stop")
+        token = body.pop("tunnel_token", None)
         changes, wishes = spread(body)
-        done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
+        with transaction.atomic():
+            if token is not None:
+                tunnels.keep_token(container, token, actor=actor_of(request))
+            done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
         operation = done.operation
         if now and done.needs_restart:
             operation = edit.restart_for(done.container, user=request.user, actor=actor_of(request))
@@ -155,6 +169,7 @@ class SettingsPreview(APIView):
         container = access.get_container(request.user, container_id, "containers.edit")
         body = checked(SettingsChangeSerializer, request.data)
         body.pop("apply")
+        body.pop("tunnel_token", None)
         changes, wishes = spread(body)
         tried = edit.preview(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
         return Response({"effects": tried.effects, "needs_restart": tried.needs_restart})

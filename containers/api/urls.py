@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import backup_urls, history, inside_urls, install, logbook, many, rollouts, settings, views
+from containers.api import adoption, backup_urls, history, inside_urls, install, logbook, many, moving, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -12,6 +12,10 @@ urlpatterns = [
         for base in ("nodes", "workers")
         for route in (
             path(f"{base}/<uuid:node_id>/containers", views.NodeContainers.as_view(), name=f"{base}-containers"),
+            path(f"{base}/<uuid:node_id>/foreign", adoption.NodeForeign.as_view(), name=f"{base}-foreign"),
+            path(f"{base}/<uuid:node_id>/foreign/<slug:ref>/adopt", adoption.NodeForeignAdopt.as_view(), name=f"{base}-foreign-adopt"),
+            path(f"{base}/<uuid:node_id>/left-copies", moving.NodeLeftCopies.as_view(), name=f"{base}-left-copies"),
+            path(f"{base}/<uuid:node_id>/left-copies/<uuid:copy_id>", moving.NodeLeftCopy.as_view(), name=f"{base}-left-copy"),
             path(f"{base}/<uuid:node_id>/metrics", views.NodeMetrics.as_view(), name=f"{base}-metrics"),
         )
     ),
@@ -28,6 +32,7 @@ urlpatterns = [
         name="containers-power",
     ),
     path("containers/<uuid:container_id>/reinstall", install.ContainerReinstall.as_view(), name="containers-reinstall"),
+    path("containers/<uuid:container_id>/migrate", moving.ContainerMigrate.as_view(), name="containers-migrate"),
     path("containers/<uuid:container_id>/prompts", install.ContainerPrompts.as_view(), name="containers-prompts"),
     re_path(
         r"^containers/(?P<container_id>[0-9a-f-]{36})/prompts/(?P<feature>eula|java_version|pid_limit|gsl_token|steam_disk_space)$",
@@ -48,6 +53,12 @@ urlpatterns = [
     path("containers/<uuid:container_id>/settings/preview", settings.SettingsPreview.as_view(), name="containers-settings-preview"),
     path("containers/<uuid:container_id>/settings/startup-script", settings.StartupScript.as_view(), name="containers-startup-script"),
     path("containers/<uuid:container_id>/settings/execute-script", settings.ExecuteScript.as_view(), name="containers-execute-script"),
+    path("containers/<uuid:container_id>/settings/tunnel", tunnel.TunnelView.as_view(), name="containers-tunnel"),
+    path("containers/<uuid:container_id>/settings/tunnel/start", tunnel.TunnelStart.as_view(), name="containers-tunnel-start"),
+    path("containers/<uuid:container_id>/settings/tunnel/stop", tunnel.TunnelStop.as_view(), name="containers-tunnel-stop"),
+    path("settings/<uuid:container_id>/tunnel", tunnel.TunnelView.as_view(), name="settings-tunnel"),
+    path("settings/<uuid:container_id>/tunnel/start", tunnel.TunnelStart.as_view(), name="settings-tunnel-start"),
+    path("settings/<uuid:container_id>/tunnel/stop", tunnel.TunnelStop.as_view(), name="settings-tunnel-stop"),
     path("settings/<uuid:container_id>", settings.ContainerSettingsView.as_view(), name="settings"),
     path("settings/<uuid:container_id>/startup-script", settings.StartupScript.as_view(), name="settings-startup-script"),
     path("settings/<uuid:container_id>/execute-script", settings.ExecuteScript.as_view(), name="settings-execute-script"),

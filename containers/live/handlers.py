@@ -17,6 +17,7 @@ from containers.live.logfeed import LogFeed
 from containers.services import power
 from lormas.common import live
 from lormas.common.errors import NodeUnavailable
+from nodes.operations import may_know
 
 if TYPE_CHECKING:
     from containers.live.socket import ClientSocket
@@ -131,8 +132,9 @@ def _may_know(user: Any, granted: Granted, topic: str, hint: dict[str, Any]) -> 
     if topic == "machines":
         return has(user, "machines.view")
     if topic == "reservations":
-        return hint.get("owner") == str(user.pk) or has(user, "reservations.any")
-    return hint.get("owner") == str(user.pk) or has(user, "operations.any")
+        own = hint.get("owner") == str(user.pk) and (has(user, "machines.view") or has(user, "reservations.create"))
+        return own or has(user, "reservations.any")
+    return may_know(user, owner=hint.get("owner"), target_type=str(hint.get("target_type")))
 
 
 async def unsubscribe(socket: ClientSocket, message: dict[str, Any]) -> None:

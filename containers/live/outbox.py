@@ -36,10 +36,11 @@ class Outbox:
     async def send(self, data: bytes | str) -> None:
         """One text frame. Raises TooSlow."""
         async with self._lock:
-            try:
-                await asyncio.wait_for(self._room.wait(), PATIENCE_SECONDS)
-            except TimeoutError:
-                raise TooSlow from None
+            if not self._room.is_set():
+                try:
+                    await asyncio.wait_for(self._room.wait(), PATIENCE_SECONDS)
+                except TimeoutError:
+                    raise TooSlow from None
             text = data.decode() if isinstance(data, bytes) else data
             await self._asgi_send({"type": "websocket.send", "text": text})
             self._since_mark += len(data)
@@ -53,10 +54,12 @@ class Outbox:
                     self._room.clear()
                 await self._asgi_send({"type": "websocket.send", "text": f'{{"type":"ping","id":{mark}}}'})
 
-    def confirm(self, reply_to: Any) -> None:
-        """A `pong` came."""
+    def confirm(self, reply_to: Any) -> bool:
+        """A `pong` came. Was it asked for? (One that was costs its sender nothing: there are as many as we said `ping`.)"""
+        waiting = len(self._marks)
         upto = reply_to if isinstance(reply_to, int) and not isinstance(reply_to, bool) else self._next_mark
         while self._marks and self._marks[0][0] <= upto:
             self._unconfirmed -= self._marks.popleft()[1]
         if self._unconfirmed < WINDOW_BYTES:
             self._room.set()
+        return len(self._marks) < waiting

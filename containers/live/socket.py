@@ -29,7 +29,7 @@ from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS
 from containers.live.outbox import Outbox, TooSlow
 from containers.live.shells import View
-from containers.live.standing import free, seen, standing, still_seen_as
+from containers.live.standing import free, seen, seen_now, standing
 from lormas.common import clock, live
 from lormas.common.addresses import address_of
 from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
@@ -162,8 +162,10 @@ class ClientSocket:
             event = await self._next_message()
             if event["type"] == "websocket.disconnect":
                 return
-            self._spend()
             message = self._decode(event)
+            if message is not None and message["type"] == "pong" and self.outbox.confirm(message.get("reply_to")):
+                continue
+            self._spend()
             if message is None:
                 await self._oops("bad_frame", "A frame is one JSON object with a text field `type`.", None)
                 continue
@@ -193,8 +195,7 @@ class ClientSocket:
 
     async def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "pong":
-            self.outbox.confirm(message.get("reply_to"))
-            return
+            return  # confirms nothing that waits: seen in `_loop`
         reply_to = message.get("id")
         handler = HANDLERS.get(message["type"])
         if handler is None:
@@ -380,8 +381,10 @@ class ClientSocket:
             key = getattr(session, "session_key", None)
             if session is None or key is None or not session.exists(key):
                 return False
-            if self.user.impersonator is not None:
-                return still_seen_as(self.user, session, key)
+            eyes = seen_now(self.user, session, key)  # a page that began before, or goes on after, was somebody else's
+            if eyes is None:
+                return False
+            fresh = eyes
         self.user = fresh
         return True
 

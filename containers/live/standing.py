@@ -26,11 +26,12 @@ def seen(user_id: Any, session: Any) -> User:
     return seen
 
 
-def still_seen_as(user: User, session: Any, key: str) -> bool:
-    """Is the session, as it is stored now, still looking through these eyes?"""
-    by = User.objects.select_related("role").filter(pk=user.impersonator.pk, is_active=True).first() if user.impersonator else None
-    seen = impersonation.seen_as(by, type(session)(key)) if by is not None else None
-    return isinstance(seen, User) and seen.pk == user.pk
+def seen_now(user: User, session: Any, key: str) -> User | None:
+    """Whom the session, as it is stored now, looks through, as of now; None where that is somebody else than `user`, or nobody any more."""
+    by = User.objects.select_related("role").filter(pk=(user.impersonator or user).pk, is_active=True).first()
+    stored = session.__class__(key)  # not type(): what Channels gives is a lazy stand-in
+    found = impersonation.seen_as(by, stored) if by is not None else None
+    return found if isinstance(found, User) and (found.pk, found.impersonator) == (user.pk, user.impersonator) else None
 
 
 def free(user: User) -> User:

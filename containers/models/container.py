@@ -45,6 +45,9 @@ class Container(models.Model):
         choices=[("no", "Never"), ("on-failure", "On failure"), ("unless-stopped", "Unless stopped"), ("always", "Always")],
     )
     placement = models.JSONField(default=dict, blank=True)  # {"node_labels", "tolerations", "affinity", "movable"}: see nodes.api.placement
+    made_of = models.JSONField(default=dict, blank=True)  # of one that was taken over: {"entrypoint", "working_dir", "user", "tty"}
+    adopted_ref = models.CharField(max_length=128, blank=True)  # the engine's id of what it was taken over from
+    placed = models.JSONField(default=dict, blank=True)  # why it is on its node, as told then: {"why", "at", "rejected": [[node, rule, reason]]}
     is_session = models.BooleanField(default=False)
     registry = models.JSONField(default=dict, blank=True)  # {"server", "username", "password": encrypted}
     desired = models.CharField(max_length=16, choices=Desired.choices, default=Desired.STOPPED)
@@ -60,6 +63,7 @@ class Container(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     oom_killed = models.BooleanField(default=False)
     health = models.CharField(max_length=16, blank=True)
+    health_text = models.CharField(max_length=255, blank=True)  # what its last failed check printed
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     last_log_seq = models.BigIntegerField(default=0)
@@ -87,7 +91,8 @@ class Container(models.Model):
     class Meta:
         ordering = ["-created_at", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], condition=models.Q(deleted_at__isnull=True), name="container_name_unique_per_owner")
+            models.UniqueConstraint(fields=["owner", "name"], condition=models.Q(deleted_at__isnull=True), name="container_name_unique_per_owner"),
+            models.UniqueConstraint(fields=["node", "adopted_ref"], condition=~models.Q(adopted_ref=""), name="container_adopted_once"),
         ]
         indexes = [
             models.Index(fields=["owner", "-created_at"]),
@@ -108,6 +113,14 @@ class Container(models.Model):
     def primary_port(self) -> Any | None:
         """The port to show first; uses prefetched ports."""
         return next(iter(self.ports.all()), None)
+
+    @property
+    def published(self) -> list[tuple[Any, str]]:
+        """(port, its protocols), one for each number although TCP and UDP are ports of their own; uses prefetched ports."""
+        found: dict[tuple[int, int], list[Any]] = {}
+        for port in self.ports.all():
+            found.setdefault((port.host_port, port.container_port), []).append(port)
+        return [(ports[0], "+".join(port.protocol for port in ports)) for ports in found.values()]
 
     @property
     def address(self) -> str:

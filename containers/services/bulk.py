@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from audit.services import Actor
+from audit.denials import note_denied
+from audit.services import Actor, Target
 from containers import access
 from containers.services.power import CAPABILITY, act
 from containers.services.remove import delete_container, restore_container
-from lormas.common.errors import Problem
+from lormas.common.errors import Forbidden, NotFound, Problem
 from nodes.models import Operation
 
 ACTIONS: dict[str, str] = {**CAPABILITY, "delete": "containers.delete", "restore": "containers.delete", "purge": "containers.delete"}
@@ -52,5 +53,7 @@ def _one(key: UUID, action: str, *, user: Any, actor: Actor) -> Result:
         else:
             operation = act(container, action, user=user, actor=actor)
     except Problem as problem:
+        if isinstance(problem, Forbidden | NotFound):
+            note_denied("containers.denied", actor=actor, target=Target("container", str(key), name), message=f"{action}: {problem.detail}")
         return Result(key, name, code=problem.code, detail=problem.detail)
     return Result(key, name, operation=operation)

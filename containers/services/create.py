@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -83,7 +86,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
     with transaction.atomic():
         if Container.objects.alive().filter(owner=user, name=data.name).exists():
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken")
-        container = _row(user=user, data=data)
+        container = row_of(user=user, data=data)
         startup, wishes = startup_of(container, wishes=[(w.container, w.host, w.protocol) for w in data.ports])
         wrong = startup.errors or forbidden_values(container, data.variables, user=user)
         if wrong:
@@ -117,7 +120,7 @@ def _ask_node(container: Container, node: Node, spec: ContainerSpec, *, user: An
 
     script = install.script_of(container, spec)
     if script is not None:
-        operation = take(container, "install", user=user, deadline_seconds=install.DEADLINE_SECONDS)
+        operation = take(container, "install", user=user, deadline_seconds=install.deadline_seconds())
         install.enqueue_install(container, spec=spec, script=script, operation=operation, start=start, stop=StopSpec())
         return operation
     operation = take(container, "create", user=user, deadline_seconds=CREATE_SECONDS)
@@ -141,7 +144,8 @@ def forbidden_values(container: Container, variables: dict[str, str], *, user: A
     return check_values(definition, variables, privileged=has(user, "eggs.manage"))
 
 
-def _row(*, user: Any, data: NewContainer) -> Container:
+def row_of(*, user: Any, data: NewContainer) -> Container:
+    """The row of what was asked for, not saved and without a node."""
     registry = dict(data.registry)
     if registry.get("password"):
         registry["password"] = encrypt(registry["password"], keys=settings.FIELD_KEYS)
@@ -189,7 +193,7 @@ def demand_of(container: Container, wishes: list[tuple[int, int, str]], *, node:
         memory_bytes=container.memory_bytes,
         disk_bytes=container.disk_bytes,
         ports=tuple((protocol, host) for _, host, protocol in wishes if host),
-        port_count=len(wishes),
+        port_count=max(Counter(protocol for _, _, protocol in wishes).values(), default=0),
         node_id=node.pk if node else None,
         cluster_id=cluster.pk if cluster else None,
         needs_images=container.egg_version is None or needs_image(EggDefinition.from_json(container.egg_version.definition)),
@@ -212,6 +216,7 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     ranking = placement.rank(demand, views, strategy=data.cluster.strategy if data.cluster else "spread")
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
+            container.placed = whereabouts.told(ranking, candidate)
             return Node.objects.get(pk=candidate.id)
     rejected = [{"node": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected]
     if not views:
@@ -254,38 +259,56 @@ def port_taken(node: Node, host: int, protocol: str, index: int) -> Conflict:
 
 
 def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int, str]]) -> None:
-    """Rows under the unique constraint; a rival who took the same free port makes us try the next one.
+    """Rows under the unique constraint; a rival who took the same free port makes us try the next one. Wishes without any number get one
+    together if their protocols differ: a server is told one port and may use it for both.
 
     Raises:
         Refused `port_out_of_range`, `no_free_port`. Conflict `port_taken`.
     """
     _check_host_ports(node, [w for w in wishes if w[1]])
-    for index, (inside, host, protocol) in enumerate(wishes):
-        candidates = [host] if host else _free_ports(node, protocol)
-        for port in candidates:
+    for group in _together(wishes):
+        first, (_, host, _) = group[0]
+        protocols = [protocol for _, (_, _, protocol) in group]
+        for number in [host] if host else free_ports(node, protocols):
+            rows = [
+                Port(
+                    container=container, node=node, host_port=number, container_port=inside or number, protocol=protocol, is_primary=index == 0,
+                    automatic=not host, follows=not inside,
+                )
+                for index, (inside, _, protocol) in group
+            ]  # fmt: skip
             try:
                 with transaction.atomic():
-                    Port.objects.create(
-                        container=container, node=node, container_port=inside or port, host_port=port, protocol=protocol, is_primary=index == 0
-                    )
+                    for row in rows:
+                        row.save(force_insert=True)
                 break
             except IntegrityError:
                 if host:
-                    raise port_taken(node, host, protocol, index) from None
+                    raise port_taken(node, host, protocols[0], first) from None
         else:
-            raise Refused(f"{node.name} has no free {protocol} port left in {node.port_first}-{node.port_last}.", code="no_free_port")
+            names = " and ".join(protocols)
+            raise Refused(f"{node.name} has no free {names} port left in {node.port_first}-{node.port_last}.", code="no_free_port")
 
 
-def _free_ports(node: Node, protocol: str) -> list[int]:
-    """The first few free ports: enough to survive rivals, never the whole range."""
-    taken = set(Port.objects.filter(node=node, protocol=protocol).values_list("host_port", flat=True))
-    found: list[int] = []
-    for port in range(node.port_first, node.port_last + 1):
-        if port not in taken:
-            found.append(port)
-            if len(found) == 50:
-                break
-    return found
+def _together(wishes: list[tuple[int, int, str]]) -> list[list[tuple[int, tuple[int, int, str]]]]:
+    """Wishes with their places, in groups that share a host port."""
+    groups: list[list[tuple[int, tuple[int, int, str]]]] = []
+    for index, wish in enumerate(wishes):
+        inside, host, protocol = wish
+        mates = (g for g in groups if not any(g[0][1][:2]) and all(protocol != other for _, (_, _, other) in g))
+        mate = None if inside or host else next(mates, None)
+        if mate is not None:
+            mate.append((index, wish))
+        else:
+            groups.append([(index, wish)])
+    return groups
+
+
+def free_ports(node: Node, protocols: Sequence[str], *, most: int = 50) -> list[int]:
+    """The first few that are free for all of these: enough to survive rivals, never the whole range."""
+    taken = set(Port.objects.filter(node=node, protocol__in=protocols).values_list("host_port", flat=True))
+    free = (port for port in range(node.port_first, node.port_last + 1) if port not in taken)
+    return list(islice(free, most))
 
 
 def bindings(container: Container) -> list[PortBinding]:
@@ -323,6 +346,8 @@ __all__ = [
     "allocate_ports",
     "create_container",
     "demand_of",
+    "free_ports",
     "registry_auth",
     "render_spec",
+    "row_of",
 ]

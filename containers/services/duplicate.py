@@ -34,6 +34,12 @@ def duplicate(container: Container, *, name: str = "", start: bool = True, user:
     Raises:
         Forbidden `policy_denied`: it mounts folders of its node. What `create_container` raises.
     """
+    if any(mount.get("kind") == "volume" for mount in container.mounts):
+        raise Forbidden(
+            "It was taken over with its volumes: two containers writing to the same ones would spoil them.",
+            code="policy_denied",
+            errors=[FieldError("mounts", "It has volumes that were there before.", "policy_denied")],
+        )
     if any(mount.get("kind") == "bind" for mount in container.mounts) and not has(user, "containers.host_access"):
         raise Forbidden(
             "It mounts folders of its node: duplicating it needs the right to use the host.",

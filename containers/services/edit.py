@@ -48,9 +48,9 @@ class _Preview(Exception):
         self.outcome = outcome
 
 
-def update_container(container: Container, *, user: Any, actor: Actor, changes: dict[str, Any]) -> tuple[Container, bool]:
+def update_container(container: Container, *, user: Any, actor: Actor, changes: dict[str, Any], in_place: bool = True) -> tuple[Container, bool]:
     """Write the changes; returns the row and whether the running container still has the old ones (a restart brings the new). See `change`."""
-    outcome = change(container, user=user, actor=actor, changes=changes)
+    outcome = change(container, user=user, actor=actor, changes=changes, in_place=in_place)
     return outcome.container, outcome.needs_restart
 
 
@@ -58,7 +58,7 @@ def preview(container: Container, *, user: Any, actor: Actor, changes: dict[str,
     """What `change` would do; nothing is kept. Raises what it would raise."""
     try:
         with transaction.atomic():
-            raise _Preview(_change(container, user=user, actor=actor, changes=changes, wishes=wishes, note="", dry=True))
+            raise _Preview(_change(container, user=user, actor=actor, changes=changes, wishes=wishes, note="", dry=True, in_place=True))
     except _Preview as tried:
         return tried.outcome
 
@@ -71,16 +71,17 @@ def change(
     changes: dict[str, Any],
     wishes: Sequence[PortWish] | None = None,
     note: str = "",
+    in_place: bool = True,
 ) -> Outcome:
     """Write the changes and the new ports (None: they stay). Limits alone reach a container in place where its node can; all else that the
-    engine's container is made of counts when it is made anew, which the next start does.
+    engine's container is made of counts when it is made anew, which the next start does. `in_place` False: so do limits, as the caller starts it.
 
     Raises:
         Conflict `name_taken`, `port_taken`. Invalid `invalid_variables`, `invalid_startup`, `invalid_command`. Refused `no_room`,
         `port_out_of_range`, `no_free_port`. Nothing is written then.
     """
     with transaction.atomic():
-        return _change(container, user=user, actor=actor, changes=changes, wishes=wishes, note=note, dry=False)
+        return _change(container, user=user, actor=actor, changes=changes, wishes=wishes, note=note, dry=False, in_place=in_place)
 
 
 def _checked(container: Container, changes: dict[str, Any], *, user: Any) -> dict[str, Any]:
@@ -99,11 +100,21 @@ def _checked(container: Container, changes: dict[str, Any], *, user: Any) -> dic
 
 
 def _change(
-    container: Container, *, user: Any, actor: Actor, changes: dict[str, Any], wishes: Sequence[PortWish] | None, note: str, dry: bool
+    container: Container,
+    *,
+    user: Any,
+    actor: Actor,
+    changes: dict[str, Any],
+    wishes: Sequence[PortWish] | None,
+    note: str,
+    dry: bool,
+    in_place: bool,
 ) -> Outcome:
     row: Container = (
         Container.objects.select_for_update(of=("self",)).select_related("node", "egg", "egg_version", "operation", "owner").get(pk=container.pk)
     )
+    if row.running_operation is not None and row.running_operation.kind == "container.migrate":
+        raise locked_by(row)  # what the new node has promised is what it is now
     changes = _checked(row, changes, user=user)
     own = settings_of(row)
     before = {name: getattr(own if name in OWN else row, name) for name in changes}
@@ -120,7 +131,7 @@ def _change(
             before["ports"], changed["ports"] = wish["ports"], after
     if not changed:
         return Outcome(row)
-    outcome = _reach(row, set(changed), user=user, dry=dry)
+    outcome = _reach(row, set(changed), user=user, dry=dry, in_place=in_place)
     if dry:
         return outcome
     kept = revisions.keep(row, wish, user=user, actor=actor, note=note)
@@ -147,13 +158,13 @@ def _write(row: Container, own: ContainerSettings, changed: dict[str, Any]) -> N
         own.save()
 
 
-def _reach(row: Container, names: set[str], *, user: Any, dry: bool) -> Outcome:
+def _reach(row: Container, names: set[str], *, user: Any, dry: bool, in_place: bool) -> Outcome:
     """When what was written counts; asks the node where that is at once."""
     spec = render_spec(row)
     plain = msgspec.to_builtins(spec)
     made_of = engine_part(plain) != engine_part(row.spec)
     only_limits = made_of and without_limits(plain) == without_limits(row.spec)
-    in_place = only_limits and limits.can_update(row)
+    in_place = in_place and only_limits and limits.can_update(row)
     runs = row.observed in ("running", "paused")
     effects: dict[str, When] = {}
     for name in sorted(names):

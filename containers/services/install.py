@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from agent.protocol.commands import InstallPayload
@@ -18,12 +19,15 @@ from containers.services.publish import announce, target
 from containers.spec import as_kept
 from containers.states import Desired, InstallState
 from eggs.definition import EggDefinition
-from eggs.installing import INSTALL_SECONDS, has_install_script, install_script
+from eggs.installing import has_install_script, install_script
 from lormas.common.errors import Conflict
 from nodes import commands
 from nodes.models import Operation
 
-DEADLINE_SECONDS = INSTALL_SECONDS + CREATE_SECONDS
+
+def deadline_seconds() -> float:
+    """Of the whole command: both images may have to be pulled, then the script has its time."""
+    return float(settings.INSTALL_TIMEOUT_SECONDS + 2 * CREATE_SECONDS)
 
 
 def installs(container: Container) -> bool:
@@ -37,7 +41,7 @@ def script_of(container: Container, spec: ContainerSpec) -> InstallScript | None
     if container.egg_version is None:
         return None
     definition = EggDefinition.from_json(container.egg_version.definition)
-    return install_script(definition, image=spec.image, env=spec.env)
+    return install_script(definition, image=spec.image, env=spec.env, timeout_seconds=settings.INSTALL_TIMEOUT_SECONDS)
 
 
 def enqueue_install(container: Container, *, spec: ContainerSpec, script: InstallScript, operation: Operation, start: bool, stop: StopSpec) -> None:
@@ -52,7 +56,7 @@ def enqueue_install(container: Container, *, spec: ContainerSpec, script: Instal
         operation=operation,
         subject_id=container.pk,
         epoch=container.epoch,
-        deadline_seconds=DEADLINE_SECONDS,
+        deadline_seconds=deadline_seconds(),
     )
 
 
@@ -77,7 +81,7 @@ def reinstall(container: Container, *, user: Any, actor: Actor, start: bool | No
         assert script is not None
         start = container.desired == Desired.RUNNING if start is None else start
         stop = stop_spec(container, None)
-        operation = take(container, "reinstall", user=user, deadline_seconds=DEADLINE_SECONDS)
+        operation = take(container, "reinstall", user=user, deadline_seconds=deadline_seconds())
         desired = Desired.RUNNING if start else Desired.STOPPED
         Container.objects.filter(pk=container.pk).update(desired=desired, restarts=0, spec=as_kept(spec), spec_changed=False)
         container.desired = desired

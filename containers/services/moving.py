@@ -1,7 +1,8 @@
-"""Letting containers go from a node that is drained or tainted: stop them, or place them on another node if nothing of theirs is lost."""
+"""Letting containers go from a node that is drained or tainted: place them on another node (with their files, by a move), or stop them."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,16 @@ from django.db import transaction
 from agent.protocol.commands import CreatePayload, RemovePayload
 from audit.services import SYSTEM, record
 from containers import whereabouts
-from containers.models import Container
-from containers.services import power
+from containers.models import Container, Migration
+from containers.models.moving import Phase
+from containers.services import migrate, power
 from containers.services.create import CREATE_SECONDS, allocate_ports, demand_of, registry_auth, render_spec
 from containers.services.locks import take
 from containers.services.publish import announce, target
 from containers.services.remove import REMOVE_SECONDS
 from containers.spec import as_kept
 from containers.states import Desired, Status
+from lormas.common import clock
 from lormas.common.errors import Conflict, Locked, NodeUnavailable, Problem, Refused
 from nodes import commands, placement, selectors
 from nodes.drains import Holding, Step
@@ -27,17 +30,15 @@ from nodes.services import claim, release
 
 log = structlog.get_logger(__name__)
 
+TRIES = 2
 DOWN = (Status.STOPPED, Status.CRASHED, Status.FAILED, Status.MISSING)
 
 
 def why_not_movable(container: Container) -> str:
-    """What ties it to its node, as a sentence; "" if it may be made anew elsewhere without loss of what is kept."""
+    """What ties it to its node, as a sentence; "" if it may go elsewhere without loss of what is kept."""
     if container.placement.get("movable") is False:
         return "It is set not to move."
-    if container.egg_version_id is not None:
-        return "It has files of its own there."
-    kept = [mount["target"] for mount in container.mounts if mount.get("kind") in ("data", "bind")]
-    return f"It keeps {', '.join(kept)} there." if kept else ""
+    return migrate.why_tied(container)
 
 
 def _ranking(container: Container, *, away_from: UUID) -> placement.Ranking:
@@ -57,7 +58,11 @@ def holdings(node: Node) -> list[Holding]:
             continue
         tied = why_not_movable(container)
         goes_to = ""
-        if not tied:
+        if not tied and migrate.has_files(container):
+            found_plan = migrate.plan(container)
+            goes_to = found_plan.goes_to
+            tied = found_plan.why_not or ("" if goes_to else "It has files of its own, and no other node can take them now.")
+        elif not tied:
             ranking = _ranking(container, away_from=node.pk)
             goes_to = ranking.candidates[0].name if ranking.candidates else ""
             tied = "" if goes_to else "No other node can take it now."
@@ -80,7 +85,8 @@ def holdings(node: Node) -> list[Holding]:
 def _loses(container: Container, *, moves: bool) -> tuple[str, ...]:
     if not moves:
         return ("It is down until the node takes containers again.",)
-    lost = ["What it wrote outside its image, and its log."]
+    moved = migrate.has_files(container)
+    lost = ["It is down while its files are copied; its log so far stays behind." if moved else "What it wrote outside its image, and its log."]
     if container.address:
         lost.append(f"Its address {container.address} becomes another one.")
     return tuple(lost)
@@ -89,14 +95,21 @@ def _loses(container: Container, *, moves: bool) -> tuple[str, ...]:
 def evict(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) -> Step:
     """One step of letting it go; asks what is true now, so it may be called again and again."""
     container = Container.objects.select_related("node__cluster", "operation", "owner", "egg_version").filter(pk=container_id).first()
-    if container is None or container.node_id != node.pk or container.desired == Desired.DELETED:
+    if container is None or container.desired == Desired.DELETED:
         return Step("done")
+    if container.node_id != node.pk:  # it may still come back
+        on_its_way = migrate.running_move(container)
+        return Step("done") if on_its_way is None or on_its_way.source_id != node.pk else Step("busy", str(Phase(on_its_way.phase).label))
     try:
         running = container.running_operation
+        if running is not None and running.kind == "container.migrate":
+            return Step("busy", f"{running.progress} %: {running.message}")
         if running is not None and not (kill and running.kind != "container.kill"):
             return Step("busy", f"{running.kind.removeprefix('container.')} is running")
         if container.status == Status.UNKNOWN:
             return Step("busy", "Its node does not tell what it does.")
+        if act == "move" and migrate.has_files(container):
+            return _move_with_files(container, reason=reason)
         if container.status not in DOWN or (container.desired == Desired.RUNNING and act == "stop"):
             power.act(container, "kill" if kill else "stop", user=None, actor=SYSTEM)
             return Step("busy", "is being killed" if kill else "is stopping")
@@ -112,6 +125,17 @@ def evict(container_id: UUID, node: Node, *, act: str, kill: bool, reason: str) 
     return Step("done", "stopped")
 
 
+def _move_with_files(container: Container, *, reason: str) -> Step:
+    """Begin a move; one that came back twice within the hour is not tried again."""
+    since = clock.now() - timedelta(hours=1)
+    failed = Migration.objects.filter(container=container, source=container.node, phase=Phase.RETURNED, created_at__gt=since)
+    if failed.exclude(error_code="cancelled").count() >= TRIES:
+        last = failed.latest("created_at")
+        return Step("failed", f"It came back {TRIES} times: {last.error_detail}"[:200])
+    operation = migrate.migrate(container, user=None, actor=SYSTEM, reason=reason)
+    return Step("busy", f"{operation.message or 'is being moved'}")
+
+
 def move_away(container: Container, *, reason: str) -> Node:
     """Make a stopped, stateless container anew on the best other node and forget it on this one. Returns the node it goes to.
 
@@ -122,7 +146,7 @@ def move_away(container: Container, *, reason: str) -> Node:
     """
     with transaction.atomic():
         container = Container.objects.select_for_update(of=("self",)).select_related("node__cluster", "operation", "egg_version").get(pk=container.pk)
-        tied = why_not_movable(container)
+        tied = why_not_movable(container) or ("It has files of its own there." if migrate.has_files(container) else "")
         if tied or container.node is None:
             raise Refused(f"{container.name} can't move: {tied or 'it has no node'}", code="not_movable")
         if container.status not in DOWN:
@@ -141,7 +165,15 @@ def move_away(container: Container, *, reason: str) -> Node:
         container.ports.all().delete()
         release(old.pk, **size)
         Container.objects.filter(pk=container.pk).update(
-            node=node, epoch=old_epoch + 1, observed="", observed_seq=0, runtime_ref="", exit_code=None, desired=Desired.RUNNING, restarts=0
+            placed=whereabouts.told(ranking, chosen),
+            node=node,
+            epoch=old_epoch + 1,
+            observed="",
+            observed_seq=0,
+            runtime_ref="",
+            exit_code=None,
+            desired=Desired.RUNNING,
+            restarts=0,
         )
         container.refresh_from_db()
         allocate_ports(container, node, wishes)

@@ -12,7 +12,7 @@ from django.db.models import Q
 from agent.protocol.messages import ContainerReport
 from audit.services import Actor, record
 from containers.models import Container
-from containers.services import crashes, power, prompts, remove
+from containers.services import crashes, porttaken, power, prompts, remove
 from containers.services.manners import settings_of
 from containers.services.publish import announce, target
 from containers.services.wish import READY_SECONDS
@@ -38,6 +38,11 @@ def _times(report: ContainerReport) -> list[tuple[str, str]]:
     return [(name, text) for name, text in (("started_at", report.started_at), ("finished_at", report.finished_at)) if text]
 
 
+def _complaint(report: ContainerReport) -> dict[str, str]:
+    """Listings say no more than that it is unhealthy: what was heard before stays."""
+    return {"health_text": report.health_text[:255]} if report.health_text or report.health != "unhealthy" else {}
+
+
 def observe(node_id: UUID, report: ContainerReport) -> bool:
     """Store one report. False: it was old, or not about a container of this node (D04), and changed nothing."""
     try:
@@ -56,6 +61,7 @@ def observe(node_id: UUID, report: ContainerReport) -> bool:
             health=report.health,
             readiness=report.readiness,
             **{name: clock.parse_rfc3339(text) for name, text in _times(report)},
+            **_complaint(report),
             last_log_seq=report.last_log_seq,
         )
         if not taken:
@@ -154,7 +160,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
         what = {"running": "Started", "exited": "Stopped", "paused": "Paused", "removed": "Removed"}.get(container.observed, "Changed")
         return f"{what} on the node, not through Lormas."
     if status == Status.MISSING:
-        return "The node no longer has it; start makes it anew."
+        return "The node no longer has it; start makes it anew." if container.observed else "Its node has not made it yet; start does."
     if status == Status.STOPPED and cause == "engine":
         return "Stopped with its engine."
     if status == Status.INSTALL_FAILED:
@@ -167,18 +173,23 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
 def on_settled(command: Command) -> None:
     """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
     container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
-    if container is not None and command.epoch < container.epoch:
+    if container is not None and (command.epoch < container.epoch or command.node_id != container.node_id):
         container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE
     ours = container is not None and command.operation_id is not None and container.operation_id == command.operation_id
+    if container is not None and ours and not ok and command.error_code == "port_taken":
+        if porttaken.with_another(container, command):
+            return  # the operation goes on
+        command.error_detail = porttaken.words(container, command.error_detail)
     if container is not None and command.kind == "container.remove" and ok:
         remove.forget(container)
         ours = False
     elif container is not None and ours:
         first_create = command.operation is not None and command.operation.kind == "container.create"
-        if not ok and first_create and command.error_code in NOTHING_MADE:
+        adopting = command.kind == "container.adopt"  # the agent has put everything back as it was
+        if not ok and (adopting or (first_create and command.error_code in NOTHING_MADE)):
             record(
-                "containers.create",
+                "containers.adopt" if adopting else "containers.create",
                 actor=_node_actor(container.node),
                 target=target(container),
                 outcome="failed",
@@ -313,6 +324,8 @@ def node_back(node: Node) -> int:
             settle_status(container, cause="command")
             count += 1
     hasten_restarts(node)
+    if Container.objects.trashed().unlocked().filter(node=node).exists():
+        jobs.enqueue_on_commit("containers.tasks.delete_again", countdown_seconds=HASTE_SECONDS)
     return count
 
 

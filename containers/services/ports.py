@@ -48,9 +48,9 @@ def set_ports(container: Container, node: Node, wishes: Sequence[PortWish]) -> N
     for wish, there in zip(wishes, kept, strict=True):
         if there is None:
             allocate_ports(container, node, [(wish.container, wish.host, wish.protocol)])
-        elif wish.container:
-            there.container_port = wish.container
+        elif wish.container and wish.container != there.container_port:
+            there.container_port, there.follows = wish.container, False
         rows.append(there if there is not None else container.ports.order_by("-id")[0])
     for index, port in enumerate(rows):
         port.is_primary = index == 0
-        port.save(update_fields=["container_port", "is_primary"])
+        port.save(update_fields=["container_port", "follows", "is_primary"])

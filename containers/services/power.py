@@ -16,7 +16,7 @@ from audit.services import Actor, record
 from containers.models import Container
 from containers.services import crashes
 from containers.services.create import registry_auth, render_spec
-from containers.services.locks import require_online, take
+from containers.services.locks import locked_by, require_online, take
 from containers.services.manners import engine_part
 from containers.services.publish import announce, target
 from containers.spec import as_kept
@@ -106,7 +106,14 @@ def act(
 
 
 def overtake(container: Container, running: Operation) -> None:
-    """End what runs: its commands are cancelled (the agent is told by the kill that follows), its operation settled as cancelled."""
+    """End what runs: its commands are cancelled (the agent is told by the kill that follows), its operation settled as cancelled.
+
+    Raises:
+        Locked: it is being moved, and two nodes are in that: it must be called off instead. Or it is being taken over: torn in the middle,
+            that would leave neither the old one nor ours.
+    """
+    if running.kind in ("container.migrate", "container.adopt"):
+        raise locked_by(container)
     commands.cancel_open(subject_id=container.pk, reason="Overtaken by kill.")
     operations.settle_operation(
         running.pk, status=OperationStatus.CANCELLED, error_code="cancelled", error_detail="A kill overtook it.", message="Overtaken by kill"

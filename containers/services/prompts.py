@@ -23,6 +23,30 @@ KINDS = ("eula", "java_version", "pid_limit", "gsl_token", "steam_disk_space")
 TOKEN_NAMES = ("STEAM_ACC", "STEAM_GSLT", "GSL_TOKEN", "GSLT", "STEAM_TOKEN", "SRCDS_GSLT")
 """How eggs call the variable of a game server login token, the most usual first."""
 MOST_PIDS = 8192
+STEAM_BYTES = 250 * 1024**2
+"""What SteamCMD wants free for an update of its own; for one of a game it wants the game's size."""
+GIB = 1024**3
+MOST_GIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is known of the disk. None: nothing was heard of it yet."""
+
+    needed_bytes: int
+    node_free_bytes: int | None = None
+    used_bytes: int | None = None
+    limit_bytes: int = 0
+    """0 = it has none of its own."""
+
+    @property
+    def node_is_full(self) -> bool:
+        return self.node_free_bytes is not None and self.node_free_bytes < self.needed_bytes
+
+    @property
+    def can_raise(self) -> bool:
+        """Would a higher limit help?"""
+        return bool(self.limit_bytes) and not self.node_is_full
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +57,8 @@ class Prompt:
     choices: list[tuple[str, str]] = field(default_factory=list)
     suggestion: str = ""
     variable: str = ""
+    room: Room | None = None
+    """steam_disk_space: how much is free."""
     can_answer: bool = True
     """False: the egg gives nothing to answer with (no token variable, only one image): it is only told."""
 
@@ -58,7 +84,22 @@ def _prompt(container: Container, definition: EggDefinition, feature: str) -> Pr
     if feature == "gsl_token":
         variable = _token_variable(definition)
         return Prompt(feature, variable=variable, can_answer=bool(variable))
+    if feature == "steam_disk_space":
+        room = room_of(container)
+        return Prompt(feature, room=room, suggestion=str(-(-2 * room.limit_bytes // GIB)) if room.limit_bytes else "")
     return Prompt(feature)
+
+
+def room_of(container: Container) -> Room:
+    """From the last samples of the container and of its node."""
+    node = container.node
+    used, all_of_it = (node.usage.get("storage_used_bytes"), node.total_storage_bytes) if node is not None else (None, 0)
+    return Room(
+        needed_bytes=STEAM_BYTES,
+        node_free_bytes=max(0, all_of_it - used) if used and all_of_it else None,
+        used_bytes=container.stats.get("disk_bytes") or None,
+        limit_bytes=container.disk_bytes,
+    )
 
 
 def _token_variable(definition: EggDefinition) -> str:
@@ -73,7 +114,7 @@ def answer(container: Container, feature: str, *, value: str = "", user: Any, ac
     """Do what the prompt promises, and start (or restart) the container; the operation is that start.
 
     eula: writes `eula=true` to eula.txt. java_version: `value` is another image of its egg. pid_limit: `value` is the new limit. gsl_token:
-    `value` is the token. steam_disk_space: only starts it again.
+    `value` is the token. steam_disk_space: `value` is a new disk limit in GiB; without one it is only started again.
 
     Raises:
         Conflict `no_such_prompt`: it does not ask for this now. Invalid: the value. What `power.act` raises; nothing is changed then.
@@ -89,7 +130,7 @@ def answer(container: Container, feature: str, *, value: str = "", user: Any, ac
         if feature == "eula":
             edits = [ConfigEdit(path="eula.txt", parser="properties", finds=[("eula", "true")])]
         elif changes := _changes(container, prompt, value):
-            container, _ = update_container(container, user=user, actor=actor, changes=changes)
+            container, _ = update_container(container, user=user, actor=actor, changes=changes, in_place=False)
         _take_off(container, feature)
         record("containers.answer", actor=actor, target=target(container), after={"feature": feature})
         possible = allowed_actions(container.status, desired=container.desired)
@@ -128,6 +169,12 @@ def _changes(container: Container, prompt: Prompt, value: str) -> dict[str, Any]
             if not value or len(value) > 128 or not value.isalnum():
                 raise _wrong("A token has letters and digits only.")
             return {"variables": {**container.variables, prompt.variable: value}}
+        case "steam_disk_space" if value:
+            if not value.isdigit() or not container.disk_bytes < int(value) * GIB <= MOST_GIB * GIB:
+                raise _wrong(f"A whole number of GiB, more than the {container.disk_bytes / GIB:.3g} GiB that it has.")
+            if not container.disk_bytes:
+                raise _wrong("It has no limit of its own: its node's disk is what is full.")
+            return {"disk_bytes": int(value) * GIB}
     return {}
 
 

@@ -17,7 +17,7 @@ from containers.states import Desired, Status
 from lormas.common import clock
 from lormas.common.errors import Conflict
 from nodes import commands, operations
-from nodes.models import Operation
+from nodes.models import Node, Operation
 from nodes.services import release
 from nodes.states import OperationStatus
 
@@ -37,16 +37,7 @@ def delete_container(container: Container, *, user: Any, actor: Actor, force: bo
         Container.objects.filter(pk=container.pk).update(deleted_at=clock.now(), desired=Desired.STOPPED)
         container.deleted_at = clock.now()
         if container.node is not None:
-            stop = stop_spec(container, None)
-            commands.enqueue(
-                container.node,
-                "container.stop",
-                payload=StopPayload(stop=stop),
-                operation=operation,
-                subject_id=container.pk,
-                epoch=container.epoch,
-                deadline_seconds=REMOVE_SECONDS,
-            )
+            _tell(container, container.node, operation)
         record("containers.delete", actor=actor, target=target(container), message="Moved to the trash.")
         announce(container)
     return operation
@@ -82,16 +73,35 @@ def purge_container(container: Container, *, user: Any, actor: Actor) -> Operati
             forget(container)
             return operation
         commands.cancel_open(subject_id=container.pk, reason="The container is being deleted.")
-        commands.enqueue(
-            container.node,
-            "container.remove",
-            payload=RemovePayload(keep_logs=settings.LOG_RETENTION_DAYS > 0),
-            operation=operation,
-            subject_id=container.pk,
-            epoch=container.epoch,
-            deadline_seconds=REMOVE_SECONDS,
-        )
+        _tell(container, container.node, operation, for_good=True)
         announce(container)
+    return operation
+
+
+def _tell(container: Container, node: Node, operation: Operation, *, for_good: bool = False) -> None:
+    stop = StopPayload(stop=stop_spec(container, None))
+    commands.enqueue(
+        node,
+        "container.remove" if for_good else "container.stop",
+        payload=RemovePayload(keep_logs=settings.LOG_RETENTION_DAYS > 0) if for_good else stop,
+        operation=operation,
+        subject_id=container.pk,
+        epoch=container.epoch,
+        deadline_seconds=REMOVE_SECONDS,
+    )
+
+
+def delete_again(container: Container) -> Operation:
+    """Tell the node once more to stop what is in the trash, or to remove what is to go: its engine was down when it was told before.
+
+    The wish is in the journal already. Raises Locked.
+    """
+    with transaction.atomic():
+        for_good = container.desired == Desired.DELETED
+        operation = take(container, "delete", user=None, deadline_seconds=REMOVE_SECONDS)
+        Container.objects.filter(pk=container.pk).update(status_deadline=None)
+        assert container.node is not None
+        _tell(container, container.node, operation, for_good=for_good)
     return operation
 
 
@@ -108,4 +118,4 @@ def forget(container: Container) -> None:
     Container.objects.filter(pk=container.pk).delete()
 
 
-__all__ = ["SLACK_SECONDS", "delete_container", "forget", "purge_container", "restore_container"]
+__all__ = ["SLACK_SECONDS", "delete_again", "delete_container", "forget", "purge_container", "restore_container"]

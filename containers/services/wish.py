@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from django.conf import settings
 
@@ -46,7 +46,8 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
 
     Raises Refused `needs_approval`: create, edit, start, restart and rollout all come through here (A03).
 
-    An egg's server listens on the port it is told, so inside and outside are the same number unless the egg names a fixed one.
+    An egg's server listens on the port it is told, so inside and outside are the same number unless the egg names a fixed one; TCP and UDP alike
+    unless it says which.
     """
     if container.egg_version is None:
         return (
@@ -56,6 +57,7 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
                     command=tuple(container.command),
                     env=dict(container.env),
                     data_target="",
+                    **_made_of(container),
                 )
             ),
             list(wishes or []),
@@ -71,7 +73,7 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
     if not wanted and ports is None:
         wanted = [(port.container, 0, port.protocol) for port in definition.ports]
         if not wanted and definition.runs == "startup":
-            wanted = [(0, 0, "tcp")]
+            wanted = [(0, 0, "tcp"), (0, 0, "udp")]  # the files say nothing of protocols, and many games speak UDP
     primary = ports[0].container_port if ports else (wanted[0][1] or wanted[0][0] if wanted else 0)
     rendered = render(
         definition,
@@ -108,6 +110,14 @@ def startup_of(container: Container, *, wishes: list[Wish] | None = None, ports:
         confined=is_confined(definition),
     )
     return Rendered(startup, list(rendered.errors)), wanted
+
+
+def _made_of(container: Container) -> dict[str, Any]:
+    """What a container that was taken over has beside its image's own."""
+    found = dict(container.made_of)
+    if "entrypoint" in found:
+        found["entrypoint"] = tuple(found["entrypoint"])
+    return found
 
 
 def _health(definition: EggDefinition) -> HealthCheck | None:

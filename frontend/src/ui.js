@@ -42,6 +42,17 @@ function marks() {
   for (const el of document.querySelectorAll("[data-do='theme']")) el.setAttribute("aria-checked", String(el.dataset.value === wish));
 }
 marks();
+// A file that is dropped beside the field belongs into it: the browser would leave the page and show the file.
+const dropField = (event) => (event.dataTransfer?.types.includes("Files") ? $("input[type=file].drop:enabled") : null);
+for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => { const field = dropField(event); if (field) { event.preventDefault(); field.classList.add("over"); } });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) dropField(event)?.classList.remove("over"); });
+addEventListener("drop", (event) => {
+  const field = dropField(event); if (!field) return;
+  event.preventDefault(); field.classList.remove("over");
+  const taken = new DataTransfer();
+  for (const item of event.dataTransfer.items) if (item.kind === "file" && !item.webkitGetAsEntry?.()?.isDirectory) taken.items.add(item.getAsFile());
+  field.files = taken.files; field.focus();
+});
 document.addEventListener("click", (event) => { if (event.target instanceof HTMLDialogElement) event.target.close(); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from lormas.common.ratelimit import Verdict
@@ -47,10 +48,21 @@ class NotSignedIn(Problem):
     status, code, title = 401, "not_signed_in", "Not signed in"
 
 
+FORBIDDEN: Final[ContextVar[list[str] | None]] = ContextVar("forbidden", default=None)
+"""Where a request put a list, what each `Forbidden` made during it said: a page may show a refusal above its form with a status of its own, and the
+journal must learn of it all the same (`audit.middleware`)."""
+
+
 class Forbidden(Problem):
     """403: seen but not allowed."""
 
     status, code, title = 403, "forbidden", "Not allowed"
+
+    def __init__(self, detail: str, *, code: str | None = None, errors: list[FieldError] | None = None, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(detail, code=code, errors=errors, extra=extra)
+        said = FORBIDDEN.get()
+        if said is not None:
+            said.append(detail)
 
 
 class NotFound(Problem):

@@ -34,6 +34,7 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
         "running": (lazy("Running"), "green"),
         "paused": (lazy("Paused"), "amber hollow"),
         "stopping": (lazy("Stopping"), "blue busy"),
+        "migrating": (lazy("Moving"), "blue busy"),
         "stopped": (lazy("Stopped"), "hollow"),
         "restarting": (lazy("Restarting"), "blue busy"),
         "crashed": (lazy("Crashed"), "red"),

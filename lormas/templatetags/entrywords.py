@@ -95,6 +95,7 @@ ENTRY_WORDS: dict[str, Any] = {
     "accounts.profile": lazy("changed the profile of"),
     "accounts.superuser": lazy("made the administrator"),
     "api.denied": lazy("tried what is not allowed:"),
+    "containers.denied": lazy("tried what is not allowed on"),
     "ws.denied": lazy("tried what is not allowed on"),
     "nodes.denied": lazy("came with a node token that is not good"),
     "grants.give": lazy("gave access to"),

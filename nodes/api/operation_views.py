@@ -32,6 +32,7 @@ class Operations(ListAPIView[Operation]):
     @extend_schema(tags=["operations"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List operations, newest first."""
+        operations.require_reach(request.user)
         return super().get(request, *args, **kwargs)
 
 
@@ -58,7 +59,7 @@ class OperationCancel(APIView):
     @extend_schema(tags=["operations"], request=None, responses={200: OperationSerializer})
     def post(self, request: Request, operation_id: UUID) -> Response:
         """Cancel what no node has taken up yet; 409 for what has ended or is being done."""
-        operation = operations.get_operation(request.user, operation_id)
+        operation = operations.get_operation(request.user, operation_id, to_act=True)
         user = cast(User, request.user)
         operation = operations.cancel(operation, actor=user.as_actor(), reason=f"Cancelled by {user.label}.")
         return Response(OperationSerializer(operation).data)

@@ -135,6 +135,7 @@ class AgentSession:
                 stats_seconds=settings.NODE_STATS_SECONDS,
                 server_time_unix=clock.unix(),
                 fenced=list(self.admission.fenced),
+                fence_after_seconds=self.admission.lease_seconds,
                 capabilities=["watch", "exec", "terminal", "bulk", "token_rotation"],
             )
         )

@@ -59,6 +59,7 @@ class Admission:
     strangers: frozenset[str]
     """Containers the agent still holds though they live elsewhere: what it says of them is dropped without blame."""
     engine_error: str = ""
+    lease_seconds: float = 0
 
 
 @dataclass(slots=True)
@@ -121,6 +122,11 @@ def negotiate(hello: wire.Hello) -> int:
     return min(hello.protocol, wire.PROTOCOL_VERSION)
 
 
+def lease_of(node: Node) -> float:
+    """After how much silence its agent has to stop what it runs, because it may be started elsewhere after twice that; 0 = never."""
+    return settings.FAILOVER_AFTER_SECONDS / 2 if node.cluster is not None and node.cluster.failover != "never" else 0.0
+
+
 def facts_columns(facts: wire.NodeFacts) -> dict[str, Any]:
     """What an agent says of its machine, as the row keeps it."""
     return {
@@ -165,6 +171,7 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
             "capabilities": [text(word, 64) for word in hello.capabilities[:64]],
             "instance_id": text(hello.instance_id, 64),
             "session_epoch": node.session_epoch + 1,
+            "lease_seconds": lease_of(node) if "fence" in hello.capabilities else 0.0,
             "gateway": gateway,
             "connected_at": now,
             "disconnected_at": None,
@@ -187,7 +194,7 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
         orphans.note_listing(node.pk, hello.containers, complete=hello.containers_complete)
         elsewhere = foreign(node.pk, {report.container_id for report in hello.containers})
         services.publish_node(node)
-    return Admission(node.pk, node.name, node.session_epoch, protocol, tuple(fenced), frozenset(elsewhere), hello.engine_error)
+    return Admission(node.pk, node.name, node.session_epoch, protocol, tuple(fenced), frozenset(elsewhere), hello.engine_error, node.lease_seconds)
 
 
 def settle_status(node: Node) -> None:

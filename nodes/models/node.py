@@ -70,6 +70,7 @@ class Node(models.Model):
     previous_token_id = models.UUIDField(null=True, blank=True)
     previous_token_until = models.DateTimeField(null=True, blank=True)
     instance_id = models.CharField(max_length=64, blank=True)  # which agent installation holds the node
+    lease_seconds = models.FloatField(default=0)  # after so much silence its agent stops what it runs, as told at its last hello; 0 = never
     session_epoch = models.PositiveBigIntegerField(default=0)  # grows with each accepted hello
     gateway = models.CharField(max_length=128, blank=True)  # panel process that holds the socket; empty = none
     connected_at = models.DateTimeField(null=True, blank=True)

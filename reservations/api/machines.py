@@ -216,7 +216,7 @@ class Available(APIView):
     @extend_schema(tags=["machines"], responses={200: PoolSerializer})
     def get(self, request: Request) -> Response:
         """Totals, and each machine: available, reserved (until when, by whom), quarantined, broken or offline."""
-        require(request.user, "machines.view")
+        require_sight(request.user)
         pool = selectors.pool(list(visible_machines(request.user).order_by("name")))
         rows = [
             {

@@ -25,7 +25,7 @@ from lormas.common import clock
 from lormas.common.errors import FieldError, Invalid, NotFound
 from nodes.api.operations import wait_seconds
 from reservations import ical, selectors
-from reservations.access import get_machine, get_reservation, visible_machines, visible_reservations
+from reservations.access import get_machine, get_reservation, require_part, visible_machines, visible_reservations
 from reservations.api.authentication import KeyAsPassword
 from reservations.api.filters import ReservationFilter
 from reservations.api.machines import actor_of, checked
@@ -163,8 +163,7 @@ class Reservations(ListAPIView[Reservation]):
     @extend_schema(tags=["reservations"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List reservations."""
-        if not has(request.user, "reservations.create"):
-            require(request.user, "machines.view")
+        require_part(request.user)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
@@ -279,7 +278,7 @@ class Usage(APIView):
     )
     def get(self, request: Request) -> Response:
         """Machine hours by person and by machine: your own, or everybody's where you may see them."""
-        require(request.user, "machines.view")
+        require_part(request.user)
         until = moment(request, "until", clock.now())
         since = moment(request, "since", until - timedelta(days=30))
         if not timedelta() < until - since <= MAX_USAGE:
@@ -326,7 +325,7 @@ class Calendar(APIView):
     @extend_schema(tags=["reservations"], responses={(200, "text/calendar"): OpenApiTypes.STR}, operation_id="reservations_calendar")
     def get(self, request: Request) -> HttpResponse:
         """iCalendar, for programs that subscribe: signs in by HTTP Basic with an API key as the password, too."""
-        require(request.user, "machines.view")
+        require_part(request.user)
         since = clock.now() - timedelta(days=30)
         found = visible_reservations(request.user).filter(owner_id=request.user.pk, ends_at__gte=since, starts_at__isnull=False)
         events = []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reservations.hands import ssh
+from django.conf import settings
+
+from reservations.hands import ansible, ssh
 from reservations.hands.base import Account, Act, Endpoint, Job, Outcome
 
 
 def work(jobs: Sequence[Job]) -> Iterator[Outcome]:
     """Do all jobs, side by side, each within its own time; yields each outcome as it comes, exactly one per job, and never raises for a machine."""
-    yield from ssh.work(jobs)
+    yield from (ansible.work if settings.RESERVATION_HANDS == "ansible" else ssh.work)(jobs)
 
 
 __all__ = ["Account", "Act", "Endpoint", "Job", "Outcome", "work"]

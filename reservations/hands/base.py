@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID
 
-Act = Literal["check", "create", "extend", "remove"]
+Act = Literal["check", "create", "extend", "remove", "verify"]
 CODES: Final = ("unreachable", "timeout", "login_refused", "host_key_changed", "no_root", "name_taken", "not_clean", "failed")
 USERNAME: Final = re.compile(r"^lr-[a-z0-9](?:[a-z0-9-]{0,27}[a-z0-9])?$")
 """Accounts that Lormas makes. Nothing else is ever touched: not even if a row said so."""

@@ -43,6 +43,13 @@ kill_all() {
     sleep 0.1 2>/dev/null || sleep 1
   done
 }
+sweep() {
+  kill_all "$1"
+  for place in /tmp /var/tmp /dev/shm /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
+    [ ! -d "$place" ] || find "$place" -xdev -depth -user "$1" -exec rm -rf -- {} \; 2>/dev/null
+  done
+  return 0
+}
 owned() { find "$1" -xdev -depth -user "$2" 2>/dev/null; }
 eyes() {
   # A look that can't see must not pass for a look that found nothing.
@@ -161,12 +168,7 @@ have crontab && crontab -r -u "$user" >/dev/null 2>&1
 for spool in /var/spool/cron/crontabs /var/spool/cron /var/spool/cron/tabs /etc/crontabs /var/lib/systemd/linger /var/mail /var/spool/mail; do
   [ ! -f "$spool/$user" ] || rm -f -- "$spool/$user"
 done
-if [ -n "$uid" ]; then
-  kill_all "$uid"
-  for place in /tmp /var/tmp /dev/shm /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
-    [ ! -d "$place" ] || find "$place" -xdev -depth -user "$uid" -exec rm -rf -- {} \; 2>/dev/null
-  done
-fi
+[ -z "$uid" ] || sweep "$uid"
 case $user in lr-?*) rm -rf -- "/home/$user" ;; esac
 if [ -n "$(entry)" ]; then
   if have userdel; then userdel "$user"; else deluser "$user"; fi >/dev/null 2>&1
@@ -176,6 +178,16 @@ fi
 say done=1
 """
 )
+
+REST: Final = (
+    _HEAD
+    + r"""
+case $3 in ''|*[!0-9]*) fail failed "The account has no number." ;; esac
+[ "$3" -ge 500 ] || fail failed "The account has the number of a system's."
+sweep "$3"
+"""
+)
+"""For the playbook that removes: what no module of Ansible's does. Arguments: user, marker, number."""
 
 VERIFY: Final = (
     _HEAD

@@ -25,7 +25,7 @@ asyncssh.set_log_level("WARNING")  # below, it tells every command and every nam
 
 CONNECT_SECONDS: Final = 6.0
 LOGIN_SECONDS: Final = 8.0
-SECONDS: Final = {"check": 9.0, "create": 40.0, "extend": 20.0, "remove": 60.0}
+SECONDS: Final = {"check": 9.0, "create": 40.0, "extend": 20.0, "remove": 60.0, "verify": 25.0}
 """The whole of one job, however slow the machine."""
 AT_ONCE: Final = 32
 MAX_OUTPUT: Final = 256 * 1024
@@ -197,6 +197,12 @@ async def _remove(connection: Any, job: Job) -> int | None:
     return int(uid) if uid.isascii() and uid.isdigit() else None
 
 
+async def _verify(connection: Any, job: Job) -> int | None:
+    uid = _account(job).uid
+    await verify_gone(connection, job, "" if uid is None else str(uid))
+    return uid
+
+
 async def verify_gone(connection: Any, job: Job, uid: str) -> None:
     """Look again, with another program than the one that removed; then knock as the account. Raises Failed(not_clean)."""
     account = _account(job)
@@ -214,7 +220,7 @@ async def verify_gone(connection: Any, job: Job, uid: str) -> None:
                 raise
 
 
-_ACTS: Final = {"check": _check, "create": _create, "extend": _extend, "remove": _remove}
+_ACTS: Final = {"check": _check, "create": _create, "extend": _extend, "remove": _remove, "verify": _verify}
 
 
 async def _one(job: Job, gate: asyncio.Semaphore) -> Outcome:

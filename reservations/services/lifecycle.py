@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -123,9 +124,11 @@ class _NotYet(Exception):
 
 
 def _fit(reservation: Reservation, now: datetime) -> bool:
-    """Are its machines healthy and empty? Those that are not are exchanged; what can't be is dropped if a part will do."""
+    """Are its machines healthy, empty and still its owner's to use? Those that are not are exchanged; what can't be is dropped if a part will do."""
     views = {view.id: view for view in selectors.machine_views()}
-    bad = [a for a in reservation.allocations.filter(hold=Hold.BOOKED) if views[a.machine_id].problem or views[a.machine_id].busy_until_clean]
+    ask = selectors.ask_of(reservation)
+    booked = [(allocation, views[allocation.machine_id]) for allocation in reservation.allocations.filter(hold=Hold.BOOKED)]
+    bad = [a for a, view in booked if view.problem or view.busy_until_clean or (ask.allowed is not None and view.id not in ask.allowed)]
     unfit = [allocation for allocation in bad if not exchange(reservation, allocation, now=now)]
     if not unfit:
         return True
@@ -146,7 +149,7 @@ def _put_off(reservation: Reservation, now: datetime) -> None:
         Reservation.objects.filter(pk=reservation.pk, state=State.REQUESTED).update(due=now + TRY_AGAIN)
         return
     with transaction.atomic():
-        reason = "Its machines were not fit when it should have begun, and no others were free."
+        reason = "Its machines were not fit when it should have begun, or not its owner's to use any more, and no others were free."
         if move(reservation, State.FAILED, reason=reason, due=None, ended_at=now, password=""):
             for allocation in reservation.allocations.filter(hold=Hold.BOOKED):
                 give_up(allocation, reason)
@@ -160,7 +163,7 @@ def exchange(reservation: Reservation, allocation: Allocation, *, now: datetime)
         return False
     window = Window(max(allocation.starts_at, now.replace(microsecond=0)), allocation.ends_at)
     mine = set(reservation.allocations.values_list("machine_id", flat=True))
-    ask = planning.Ask(reservation.pk, reservation.owner_id, 1, int(window.seconds), now, reservation.labels)
+    ask = replace(selectors.ask_of(reservation), count=1, seconds=int(window.seconds), queued_at=now)
     views = [view for view in selectors.machine_views() if view.id not in mine]
     choice = planning.choose(ask, views, window=window, waiting=selectors.waiting_asks(), now=now)
     if not choice.enough:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-import structlog
 from django.conf import settings
-from django.core.mail import send_mail
+from django.db import transaction
 from django.db.models import Q
 
+from accounts import letters
 from audit.services import SYSTEM, record
 from lormas.common import clock, live
 from reservations.models import Reservation
 from reservations.services.publish import target
 from reservations.states import State
-
-log = structlog.get_logger(__name__)
 
 
 def remind() -> int:
@@ -29,28 +27,21 @@ def remind() -> int:
     )
     count = 0
     for reservation in Reservation.objects.filter(due).select_related("owner")[:200]:
-        if not Reservation.objects.filter(due, pk=reservation.pk).update(reminded_at=now):
-            continue
-        record("reservations.reminder", actor=SYSTEM, target=target(reservation), after={"ends_at": clock.rfc3339(reservation.ends_at)})
-        live.on_commit_publish(
-            f"user:{reservation.owner_id}",
-            {"type": "reservation_ends", "id": str(reservation.pk), "ends_at": clock.rfc3339(reservation.ends_at)},
-        )
-        _mail(reservation)
-        count += 1
+        with transaction.atomic():
+            count += _remind(reservation, due, now=now)
     return count
 
 
-def _mail(reservation: Reservation) -> None:
-    if reservation.owner is None or not reservation.owner.email or reservation.ends_at is None or "smtp" not in settings.EMAIL_BACKEND:
-        return
-    names = ", ".join(reservation.allocations.values_list("machine__name", flat=True))
-    minutes = max(1, round((reservation.ends_at - clock.now()).total_seconds() / 60))
-    text = (
-        f"Your reservation of {names} ends in {minutes} minutes, at {reservation.ends_at:%Y-%m-%d %H:%M} UTC. Accounts, files and processes on the "
-        f"machines are then removed: save what you need.\n\nExtend or release it: {settings.PUBLIC_URL}/reservations/{reservation.pk}\n"
+def _remind(reservation: Reservation, due: Q, *, now: datetime) -> bool:
+    if not Reservation.objects.filter(due, pk=reservation.pk).update(reminded_at=now):
+        return False
+    record("reservations.reminder", actor=SYSTEM, target=target(reservation), after={"ends_at": clock.rfc3339(reservation.ends_at)})
+    live.on_commit_publish(
+        f"user:{reservation.owner_id}",
+        {"type": "reservation_ends", "id": str(reservation.pk), "ends_at": clock.rfc3339(reservation.ends_at)},
     )
-    try:
-        send_mail(f"Your machines go in {minutes} minutes", text, None, [reservation.owner.email])
-    except OSError as error:  # smtplib's errors are OSErrors; the journal and the pages have told already
-        log.warning("reservations.mail_failed", reservation=str(reservation.pk), error=str(error))
+    if reservation.owner is not None and reservation.owner.email:
+        names = ", ".join(reservation.allocations.values_list("machine__name", flat=True))
+        values = {"machines": names, "ends_at": clock.rfc3339(reservation.ends_at), "path": f"/reservations/{reservation.pk}"}
+        letters.notify("machines_end", user=reservation.owner, values=values)
+    return True

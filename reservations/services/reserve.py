@@ -17,6 +17,7 @@ from lormas.common.errors import Conflict, FieldError, Invalid, Refused
 from lormas.common.jobs import enqueue_on_commit
 from nodes import operations
 from reservations import guard, planning, selectors
+from reservations.access import usable_machines
 from reservations.models import Allocation, Machine, Reservation
 from reservations.planning import Ask, Choice, MachineView
 from reservations.secrets import lock
@@ -106,7 +107,9 @@ def windows_of(wish: Wish, *, now: datetime) -> list[Window]:
 
 
 def _ask(user: Any, wish: Wish, now: datetime) -> Ask:
-    return Ask(uuid.uuid4(), user.pk, wish.count, wish.seconds, now, wish.labels, frozenset(machine.pk for machine in wish.machines))
+    return Ask(
+        uuid.uuid4(), user.pk, wish.count, wish.seconds, now, wish.labels, frozenset(machine.pk for machine in wish.machines), usable_machines(user)
+    )
 
 
 def _booked(views: Sequence[MachineView], choice: Choice, window: Window) -> list[MachineView]:

@@ -9,6 +9,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Q
 
+from accounts.models import User
 from audit.services import SYSTEM, Actor, record
 from lormas.common import clock
 from lormas.common.crypto import WrongKey
@@ -16,6 +17,7 @@ from lormas.common.errors import Conflict
 from lormas.common.jobs import enqueue_on_commit
 from nodes import operations
 from reservations import hands
+from reservations.access import usable_machines
 from reservations.hands import Job, Outcome
 from reservations.models import Allocation, Machine, Reservation
 from reservations.secrets import endpoint_of
@@ -101,7 +103,7 @@ def release_all(*, actor: Actor, confirm: int | None = None) -> int:
 
 
 def expire() -> int:
-    """The second hand: what is over by the clock, and what belongs to nobody who may sign in. Each by conditional UPDATE."""
+    """The second hand: what is over by the clock, what belongs to nobody who may sign in, or is not theirs to use. Each by conditional UPDATE."""
     now = clock.now()
     over = Q(ends_at__lte=now)
     orphaned = Q(owner__isnull=True) | Q(owner__is_active=False)
@@ -120,6 +122,25 @@ def expire() -> int:
             count += 1
         except Conflict:
             continue
+    return count + _without_right()
+
+
+def _without_right() -> int:
+    """Whoever may no longer use a machine (their grant has ended, their role has changed) holds it no longer."""
+    count = 0
+    running = (State.ACTIVE, State.PROVISIONING)
+    for owner in User.objects.filter(pk__in=Reservation.objects.filter(state__in=running).values("owner_id")).select_related("role"):
+        usable = usable_machines(owner)
+        if usable is None:
+            continue
+        held = Allocation.objects.filter(reservation__owner=owner, reservation__state__in=running, hold__in=(Hold.CREATING, Hold.READY))
+        lost = {row.reservation_id: row.machine.name for row in held.select_related("machine") if row.machine_id not in usable}
+        for reservation in Reservation.objects.filter(pk__in=lost):
+            reason = f"Its owner may not use {lost[reservation.pk]} any more."
+            with transaction.atomic():
+                if start_revoking(reservation, reason=reason):
+                    record("reservations.expire", actor=SYSTEM, target=target(reservation), message=reason)
+                    count += 1
     return count
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -194,29 +196,58 @@ def test_in_bulk_the_last_two_administrators_do_not_go_together(root: Any, secon
     assert User.objects.filter(is_active=True).count() == 3
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_of_two_administrators_who_depose_each_other_one_stays(root: Any, second: Any) -> None:
-    outcomes: list[str] = []
-    start = threading.Barrier(2)
+WAYS_OUT: dict[str, Callable[[Any, Any], Any]] = {
+    "role": lambda by, target: people.update_person(by, target.pk, changes={"role": "member"}, actor=by.as_actor()),
+    "deactivated": lambda by, target: people.update_person(by, target.pk, changes={"is_active": False}, actor=by.as_actor()),
+    "deleted": lambda by, target: people.delete_person(by, target.pk, actor=by.as_actor()),
+    "deactivated in bulk": lambda by, target: people.bulk(by, ids=[target.pk], action="deactivate", actor=by.as_actor()),
+    "deleted in bulk": lambda by, target: people.bulk(by, ids=[target.pk], action="delete", actor=by.as_actor()),
+    "role in bulk": lambda by, target: people.bulk(by, ids=[target.pk], action="assign_role", role="member", actor=by.as_actor()),
+}
 
-    def depose(by: Any, target: Any) -> None:
-        start.wait()
+
+def at_once(way: Callable[[Any, Any], Any], *pairs: tuple[Any, Any]) -> list[str]:
+    """Each first one does it to the second, all at the same time: what came of it, sorted."""
+    outcomes: list[str] = []
+    start = threading.Barrier(len(pairs))
+
+    def act(by: Any, target: Any) -> None:
+        start.wait(60)
         try:
-            people.update_person(by, target.pk, changes={"role": "member"}, actor=by.as_actor())
+            way(by, target)
             outcomes.append("done")
         except Problem as problem:
-            outcomes.append(problem.code)
+            outcomes.append(problem.errors[0].code if problem.code == "bulk_refused" else problem.code)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=depose, args=pair) for pair in ((root, second), (second, root))]
+    threads = [threading.Thread(target=act, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == ["done", "forbidden"]
-    assert User.objects.filter(people.administrators()).count() == 1
+    return sorted(outcomes)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_administrators_who_are_deposed_at_once_one_stays(roles: Any) -> None:
+    """D08: on either database; by each other, and by two others whose own role holds as much."""
+    twin = Role.objects.create(slug="twin", name="Twin", capabilities=roles["administrator"].capabilities)
+    number = itertools.count()
+
+    def person(role: Any) -> Any:
+        name = f"p{next(number)}"
+        return User.objects.create(email=f"{name}@example.org", username=name, role=role)
+
+    for name, way in WAYS_OUT.items():
+        User.objects.all().delete()
+        one, other = person(roles["administrator"]), person(roles["administrator"])
+        assert at_once(way, (one, other), (other, one)) == ["done", "forbidden"], f"{name}: each other"
+        assert User.objects.filter(people.administrators()).count() == 1, name
+        User.objects.all().delete()
+        one, other = person(roles["administrator"]), person(roles["administrator"])
+        assert at_once(way, (person(twin), one), (person(twin), other)) == ["done", "last_administrator"], f"{name}: by two others"
+        assert User.objects.filter(people.administrators()).count() == 1, name
 
 
 def test_bulk_does_all_or_nothing(root: Any, alice: Any, bob: Any, boss: Any) -> None:

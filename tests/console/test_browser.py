@@ -336,3 +336,40 @@ def test_what_a_console_asks_is_answered_in_the_page(visit: Callable[[Any], Visi
     assert [(edit["path"], edit["finds"]) for edit in edits] == [("eula.txt", [["eula", "true"]])]
     assert Container.objects.get(pk=craft.pk).prompts == []
     assert visitor.complaints == []
+
+
+def test_files_are_dropped_on_the_import_page_and_each_is_answered(visit: Callable[..., Visitor], root: Any, tmp_path: Path) -> None:
+    """With the mouse, on the field and beside it (a browser would leave the page); what came in, was repaired and was refused is told per file."""
+    import json
+
+    from eggs.models import Egg
+
+    good = {
+        "meta": {"version": "PTDL_v2"}, "name": "Dropped", "author": "nobody", "docker_images": {"a": "debian:12"}, "startup": "./x",
+        "config": {"files": "{}", "startup": "{}", "stop": "^C"}, "variables": [],
+    }  # fmt: skip
+    paths = [tmp_path / "good.json", tmp_path / "broken.json", tmp_path / "imageless.yaml"]
+    paths[0].write_text(json.dumps(good))
+    paths[1].write_text("{")
+    paths[2].write_text(json.dumps({**good, "docker_images": {}}))
+    visitor = visit(root)
+    page = visitor.go("/eggs/import")
+    mouse = page.context.new_cdp_session(page)
+    for where in ("#egg-file", "h1"):
+        box = page.locator(where).bounding_box()
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            mouse.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 40, "y": box["y"] + box["height"] / 2, "data": data})
+        visitor.until("document.querySelector('#egg-file').files.length === 3")
+        assert page.url.endswith("/eggs/import")
+        page.get_by_role("button", name="Import").click()
+        page.wait_for_load_state()
+        rows = [row.inner_text() for row in page.locator("table tbody tr").all()]
+        assert [name for name, row in zip(("good.json", "broken.json", "imageless.yaml"), rows, strict=True) if name in row] == [
+            p.name for p in paths
+        ]
+        assert ("new" if where == "#egg-file" else "unchanged") in rows[0]
+        assert "W_AUTHOR_NOT_EMAIL" in rows[0] or where == "h1"
+        assert ("E_SYNTAX" in rows[1], "E_IMAGES" in rows[2]) == (True, True)
+    assert Egg.objects.filter(name="Dropped").count() == 1
+    assert visitor.complaints == []

@@ -40,7 +40,7 @@ def test_a_container_is_placed_promised_capacity_and_asked_of_its_node(make: Any
     assert (container.status, operation.status, container.operation_id) == ("running", "succeeded", None)
 
 
-@pytest.mark.parametrize("code", ["no_such_image", "pull_failed", "port_taken", "invalid_spec"])
+@pytest.mark.parametrize("code", ["no_such_image", "pull_failed", "invalid_spec"])
 def test_an_image_that_does_not_exist_leaves_nothing_but_the_operation_that_says_why(make: Any, node: Node, agent: Any, code: str) -> None:
     container, operation = make("web", ports=[PortWish(8080)], image="no/such:image")
     command = agent.failed(container, code, "The registry has no such image.")

@@ -60,3 +60,49 @@ def test_the_trash_empties_itself(running: Container, alice: Any, agent: Any) ->
     Container.objects.filter(pk=running.pk).update(deleted_at=clock.now() - timedelta(seconds=settings.TRASH_SECONDS + 1))
     assert sweep.empty_trash() == 1
     assert agent.open_command(running).kind == "container.remove"
+
+
+def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
+    running: Container, alice: Any, agent: Any, node: Node, monkeypatch: Any
+) -> None:
+    """R12, R54: its engine was down. In the trash it would run on; deleted for good it would stay on the node for ever."""
+    assert sweep.delete_again() == 0, "nothing is deleted"
+    for force, kind in ((False, "container.stop"), (True, "container.remove")):
+        delete_container(running, user=alice, actor=alice.as_actor(), force=force)
+        agent.failed(running, "engine_down")
+        assert sweep.delete_again() == 1, "at once after the first failure"
+        running.refresh_from_db()
+        assert agent.open_command(running).kind == kind
+        assert sweep.delete_again() == 0, "it is under way"
+        agent.failed(running, "engine_down")
+        assert sweep.delete_again() == 0, "not so soon again"
+        monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=61): now)
+        assert sweep.delete_again() == 1
+        agent.failed(running, "engine_down")
+        monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=61): now)
+        assert sweep.delete_again() == 0, "later each time"
+        monkeypatch.undo()
+    Node.objects.filter(pk=node.pk).update(gateway="", status="INACTIVE")
+    monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(days=1): now)
+    assert sweep.delete_again() == 0, "nobody hears it"
+    Node.objects.filter(pk=node.pk).update(gateway="test", status="ACTIVE")
+    assert sweep.delete_again() == 1
+    from nodes import commands
+
+    commands.settle(agent.open_command(running).pk, ok=True)
+    assert not Container.objects.filter(pk=running.pk).exists()
+
+
+def test_a_creation_that_a_kill_overtakes_leaves_what_can_be_started(make: Any, alice: Any, agent: Any) -> None:
+    """It never came to be on its node: `missing` and not `unknown`, which nobody could start (R21)."""
+    from containers.services import power
+    from nodes import commands
+
+    container, _ = make("web")
+    power.act(container, "kill", user=alice, actor=alice.as_actor())
+    commands.settle(agent.open_command(container, "container.kill").pk, ok=True)
+    container.refresh_from_db()
+    assert (container.status, container.desired) == ("missing", "stopped")
+    power.act(container, "start", user=alice, actor=alice.as_actor())
+    agent.done(container, "running")
+    assert container.status == "running"

@@ -22,6 +22,7 @@ from nodes.models import Command
 
 pytestmark = pytest.mark.django_db
 
+MIB = 1024**2
 GAME: dict[str, Any] = {
     "meta": {"version": "PTDL_v2"},
     "name": "Game",
@@ -234,8 +235,42 @@ def test_a_token_goes_into_the_variable_that_the_egg_has_for_it(game: Container,
     assert payload_of(agent.open_command(game))["spec"]["env"]["STEAM_ACC"] == "ABCDEF0123456789"
 
 
-def test_a_full_disk_is_told_and_it_is_started_again(game: Container, agent: Any, alice: Any) -> None:
+def test_a_full_disk_says_how_much_is_free_and_a_limit_can_be_raised(game: Container, agent: Any, alice: Any) -> None:
+    """Whose limit is what is full can raise it; whose node is full is told so; what is not known is not shown."""
+    page, client = reverse("containers:prompts", args=[game.pk]), Client()
+    client.force_login(alice, backend="accounts.backends.EmailOrUsernameBackend")
+    room = asked(game, agent, "steam_disk_space").room
+    assert room is not None
+    assert (room.needed_bytes, room.node_free_bytes, room.used_bytes, room.limit_bytes) == (250 * MIB, None, None, 0)
+    assert b"<a href" in client.get(page).content
+    assert b"None" not in client.get(page).content
+
+    assert game.node is not None
+    game.node.usage = {"storage_used_bytes": game.node.total_storage_bytes - 100 * MIB}
+    game.node.save(update_fields=["usage"])
+    Container.objects.filter(pk=game.pk).update(stats={"disk_bytes": 900 * MIB}, disk_bytes=1024 * MIB)
+    text = " ".join(client.get(page).content.decode().replace("\u202f", " ").split())
+    for words in (
+        "at least 250 MiB free", "node-1 has 100 MiB free.", "Its files take 900 MiB of the 1.00 GiB they may.", "The disk of node-1 is what is full",
+    ):  # fmt: skip
+        assert words in text, words
+    [prompt] = client.get(f"/api/containers/{game.pk}/prompts").json()["prompts"]
+    told = {"needed_bytes": 250 * MIB, "node_free_bytes": 100 * MIB, "used_bytes": 900 * MIB, "limit_bytes": 1024 * MIB}
+    assert (prompt["room"], prompt["suggestion"]) == (told, "2")
+
+    game.refresh_from_db()
+    for wrong in ("1", "0.5", "many", "99999999"):
+        with pytest.raises(Invalid):
+            prompts.answer(game, "steam_disk_space", value=wrong, user=alice, actor=alice.as_actor())
+    prompts.answer(game, "steam_disk_space", value="2", user=alice, actor=alice.as_actor())
+    game.refresh_from_db()
+    assert (game.disk_bytes, game.prompts, agent.open_command(game).kind) == (2048 * MIB, [], "container.create")
+
+
+def test_after_making_room_it_is_started_as_it_is(game: Container, agent: Any, alice: Any) -> None:
     asked(game, agent, "steam_disk_space")
+    with pytest.raises(Invalid):
+        prompts.answer(game, "steam_disk_space", value="2", user=alice, actor=alice.as_actor())  # it has no limit that could be raised
     prompts.answer(game, "steam_disk_space", user=alice, actor=alice.as_actor())
     assert agent.open_command(game).kind == "container.restart"
 

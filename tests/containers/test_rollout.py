@@ -133,7 +133,7 @@ def test_nobody_moves_what_is_not_theirs_to_edit(alice: Any, bob: Any, charlie: 
     other, _ = make("other", egg=import_egg(encoded(egg_file(name="Other")), filename="o.json").eggs[0])
     egg = version(**NEWER)
     assert roll(bob, egg, hers).status_code == 404
-    assert roll(charlie, egg, hers).status_code == 404
+    assert roll(charlie, egg, hers).status_code == 403, "a viewer edits nothing: said before anything is looked at"
     assert roll(alice, egg, other).json()["code"] == "other_egg"
     assert roll(alice, egg, hers, version=9).status_code == 404
     assert client(alice).post(f"/api/eggs/{egg.pk}/rollouts", {"containers": [str(uuid4())]}, format="json").status_code == 404

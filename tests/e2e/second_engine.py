@@ -110,6 +110,12 @@ class SecondEngine:
         assert self.process is not None
         self.process.wait(40)
 
+    def reload(self, *, live_restore: bool) -> None:
+        """Start anew with or without `live_restore`: containers that can't run on are ended."""
+        self.terminate()
+        self._options = ["--live-restore"] if live_restore else []
+        self.start()
+
     def kill(self) -> None:
         """SIGKILL; containers run on (until the engine is back, unless it has `live_restore`)."""
         self._signal(signal.SIGKILL)

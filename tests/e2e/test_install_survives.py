@@ -131,8 +131,12 @@ async def test_agent_and_panel_are_killed_at_each_point_of_an_installation(trans
         await check_whole(container, operation, runs="begun ended")
 
 
-async def test_a_script_that_fails_is_told_and_can_be_repeated_or_aborted(stack: Stack, alice: Any) -> None:
-    """The exit code counts; what the script did stays for the next try; a kill ends it at once (A08)."""
+async def test_a_script_that_fails_is_told_and_can_be_repeated_or_aborted(stack: Stack, alice: Any, settings: Any) -> None:
+    """The exit code counts; what the script did stays for the next try; a kill ends it at once (A08); so does the clock (R54)."""
+    settings.INSTALL_TIMEOUT_SECONDS = 2
+    late, endless = await make(alice, "late", "sleep 600")
+    settings.INSTALL_TIMEOUT_SECONDS = 3600
+
     script = """touch runs; echo "as $(id -u)"
 if [ ! -e tried ]; then touch tried; echo no luck; exit 3; fi
 [ -e go ] || { touch go; sleep 600; }"""
@@ -161,6 +165,15 @@ if [ ! -e tried ]; then touch tried; echo no luck; exit 3; fi
     assert host["Memory"] == 1 << 30, "its container has less, and installing needs so much"
     assert (host["NetworkMode"], seen["Config"]["Hostname"], host["PidsLimit"]) == ("lormas", "installer", 512)
     assert {"NET_RAW", "MKNOD"} <= set(host["CapDrop"])
+    done = await ends(endless)
+    assert (done.status, done.error_code) == ("failed", "install_failed")
+    late = await fresh(late)
+    assert (late.status, late.status_reason, late.desired) == ("install_failed", done.error_detail, "stopped")
+    assert done.error_detail == "The install script did not end within 2 s and was killed. Its output is in the log, stream startup."
+    told = await in_thread(logs.read, late, LogsQuery(streams=["events"], tail=10))
+    assert told["lines"][-1][3] == done.error_detail
+    assert await asyncio.to_thread(installers, late) == await asyncio.to_thread(engine_containers, str(late.pk)) == []
+
     container = await fresh(container)
     kill = await in_thread(act, container, "kill", user=alice, actor=alice.as_actor())
     assert (await ends(kill)).status == "succeeded"

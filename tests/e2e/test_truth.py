@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from agent.protocol.commands import LogsQuery
 from agent.reconcile import OURS_SECONDS
+from containers import logs
 from containers.models import Container
 from containers.services import NewContainer, PortWish, act, create_container, delete_container, update_container
 from containers.spec import Asked
@@ -182,14 +184,24 @@ async def test_changed_settings_take_effect_at_the_next_start_and_keep_the_data(
     assert await asyncio.to_thread(docker, "exec", engine_id, "cat", "/data/count") == "2"
 
 
-async def test_a_port_that_a_stranger_holds_leaves_nothing(stack: Stack, alice: Any) -> None:
-    """A12: the node itself refuses, and row, port, promise and engine container are gone again."""
+async def test_a_port_that_a_stranger_holds_leaves_nothing_or_becomes_another(stack: Stack, alice: Any) -> None:
+    """A12: the node itself refuses a port that was named, and row, port, promise and engine container are gone again. Where nobody named one,
+    another is taken under the same operation, and the container's events say so."""
     with socket.socket() as stranger:
         node = await in_thread(Node.objects.get, pk=stack.node.pk)
         stranger.bind(("0.0.0.0", node.port_first))
         stranger.listen()
         container, operation = await make(alice, "web", ports=[PortWish(80, node.port_first)])
         done = await ends(operation)
+        other, second = await make(alice, "any", ports=[PortWish(80)])
+        assert (await ends(second)).status == "succeeded", (await ends(second)).error_detail
+    moved = await in_thread(lambda: other.ports.get().host_port)
+    [ref] = await asyncio.to_thread(engine_containers, str(other.pk))
+    assert moved != node.port_first
+    assert f'"{moved}"' in await asyncio.to_thread(docker, "inspect", "-f", "{{json .NetworkSettings.Ports}}", ref)
+    told = await in_thread(logs.read, other, LogsQuery(streams=["events"], tail=50))
+    line = f"Port {node.port_first} is in use on the node by something else: its port is {moved} now."
+    assert [text for _, _, _, text in told["lines"]].count(line) == 1
     assert (done.status, done.error_code) == ("failed", "port_taken"), done.error_detail
     assert not await in_thread(lambda: Container.objects.filter(pk=container.pk).exists())
     assert await asyncio.to_thread(engine_containers, str(container.pk)) == []

@@ -229,6 +229,71 @@ def large_inputs(chance: random.Random, count: int) -> Iterator[tuple[Any, Calla
         yield name, lambda make=make, suffix=suffix: everything(make()[:LIMIT], f"x.{suffix}")  # type: ignore[misc]
 
 
+CONFIGS: dict[str, tuple[bytes, ...]] = {
+    "properties": (b"#c\nserver-port=1\nmotd = \\u00a7a b\\\n  c\nx:y\n",),
+    "file": (b"set port 1\r\n// name\nname=x\n",),
+    "json": (b'{"a": {"b": [1, {"c": "d"}], "e.f": true}, "g": null}\n',),
+    "yaml": (b"# c\na: &x {b: 1}\nlist:\n  - host: 'h'\n    port: 1\n  - *x\ntext: |\n  one\n  two\n",),
+    "ini": (b"; c\n[s.t/u]\nkey = value ; c\nnone\n[other]\na: b\n",),
+    "xml": (b"<?xml version='1.0'?>\n<!-- c --><a><b x='1'>t</b><b/><c><![CDATA[d]]></c></a>\n",),
+    "toml": (b'# c\na = 1\n[b.c]\nd = ["x", 1.5]\n[[e]]\nf = {g = true}\n[[e]]\nf = {}\n',),
+}
+FINDS: list[Any] = [
+    "a",
+    "a.b",
+    "a.*.b",
+    "list[0].port",
+    "list.*",
+    "s.t",
+    "[s.t/u].key",
+    "e[1].f.g",
+    "motd",
+    "set port",
+    "a.b.c.d.e",
+    "",
+    ".",
+    "a..b",
+    "x[99]",
+]
+WANTED: list[Any] = ["v", "", "5", True, 7, {"1": "2"}, {"regex:^(.*)$": "$1x"}, "[x='1']", "\u202e\n<>&\\"]
+DEEP: list[tuple[str, bytes]] = [
+    *[(parser, piece * 8000) for parser in ("json", "yaml", "toml", "ini", "xml") for piece in (b"[", b"{", b"{a: ", b"- ", b"<a>", b"a.", b"\n [")],
+    ("yaml", b"a: &a [x,x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (n + 1, n + 1, n, n) for n in range(97, 121))),
+    ("yaml", b"<<: " * 3000), ("yaml", b"? " * 5000), ("yaml", b"&a " * 5000), ("toml", b"[" + b"a." * 7000 + b"a]\n"),
+    ("toml", b"a" + b".a" * 7000 + b" = 1\n"),
+    ("xml", b"<!DOCTYPE a [" + b"".join(b'<!ENTITY e%d "&e%d;&e%d;">' % (n + 1, n, n) for n in range(60)) + b"]><a>&e60;</a>"),
+    ("xml", b"<a " + b"".join(b"b%d='1' " % n for n in range(6000)) + b"/>"), ("properties", b"a\\\n" * 12_000), ("ini", b"[a]\n" * 12_000),
+    ("json", b'{"a":' + b"1" * 60_000 + b"}"), ("yaml", b"a: " + b"1" * 15_000), ("toml", b"a = " + b"1" * 15_000),
+    ("json", b'"' + b"\\" * 60_001 + b'"'),
+]  # fmt: skip
+
+
+def configs(chance: random.Random, count: int) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """What a container's own configuration files may be: as large as they are read in the agent itself (the rest has a process with limits)."""
+    from agent.configfiles import ConfigProblem, rewrite
+    from agent.configfiles.worker import SMALL_BYTES, SMALL_BYTES_ELSE
+
+    def case(parser: str, data: bytes) -> tuple[Any, Callable[[], None]]:
+        finds = [(chance.choice(FINDS), chance.choice(WANTED)) for _ in range(chance.randrange(1, 4))]
+        data = data[: SMALL_BYTES.get(parser, SMALL_BYTES_ELSE)]
+
+        def run() -> None:
+            try:
+                assert isinstance(rewrite(parser, data, finds), bytes)
+            except ConfigProblem as problem:
+                assert str(problem)
+
+        return f"{parser} {finds!r} {data!r}", run
+
+    for parser, seeds in CONFIGS.items():
+        case(parser, seeds[0])[1]()  # the imports are nobody's cost
+    for parser, data in DEEP:
+        yield case(parser, data)
+    for _ in range(count):
+        parser = chance.choice(list(CONFIGS))
+        yield case(parser, mutated(chance, list(CONFIGS[parser])))
+
+
 def faults(chance: random.Random, count: int) -> Iterator[tuple[Any, Callable[[], None]]]:
     """What the fuzzer itself must notice; `count` 0: an error, -1: hunger, -2: a hang."""
 
@@ -241,7 +306,7 @@ def faults(chance: random.Random, count: int) -> Iterator[tuple[Any, Callable[[]
 
 KINDS: dict[str, Callable[[random.Random, int], Iterator[tuple[Any, Callable[[], None]]]]] = {
     "bytes": bytes_of_files, "shapes": shapes_of_eggs, "rules": rules_and_values, "values": values_of_eggs, "pictures": pictures_and_html,
-    "large": large_inputs, "faults": faults,
+    "large": large_inputs, "configs": configs, "faults": faults,
 }  # fmt: skip
 
 
@@ -263,9 +328,7 @@ def main(kind: str, seed: int, count: int) -> int:
         except BaseException as error:
             signal.setitimer(signal.ITIMER_PROF, 0)
             Path(f"crash-{kind}").write_bytes(given if isinstance(given, bytes) else repr(given).encode())
-            _say(
-                f"{kind} {seed}: {type(error).__name__} {error} on {given[:300] if isinstance(given, bytes) else repr(given)[:300]}", file=sys.stderr
-            )
+            _say(f"{kind} {seed}: {type(error).__name__} {error} on {given[:300] if isinstance(given, bytes) else repr(given)[:300]}")
             if "-v" in sys.argv:
                 raise
             return 1

@@ -10,6 +10,7 @@ MAX_UPLOAD = 1_000_000
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 PTDL_RESERVED = frozenset(["SERVER_MEMORY", "SERVER_IP", "SERVER_PORT", "ENV", "HOME", "USER", "STARTUP", "SERVER_UUID", "UUID"])
 PTDL_COLUMNS = {"name", "description", "env_variable", "default_value", "user_viewable", "user_editable", "rules", "field_type"}
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -71,6 +72,10 @@ def _common(egg: dict[str, Any], *, name_chars: int) -> list[str]:
         said.append("author is no e-mail address")
     if not (egg["description"] is None or isinstance(egg["description"], str)):
         said.append("description")
+    if not (egg["meta"].get("update_url") is None or isinstance(egg["meta"]["update_url"], str)):
+        said.append("meta.update_url")
+    if "uuid" in egg and not UUID.fullmatch(str(egg["uuid"])):
+        said.append("its uuid is none")
     images = egg["docker_images"]
     if not isinstance(images, dict) or not images or not all(isinstance(image, str) and image for image in images.values()):
         said.append("docker_images is no map of texts")

@@ -58,6 +58,7 @@ ODD: dict[str, dict[str, Any]] = {
     "author without an address": {"author": "somebody"},
     "reserved names": {"variables": [variable("SERVER_PORT"), variable("HOME"), variable("home")], "startup": "./x {{SERVER_PORT}} $HOME"},
     "two variables of one name": {"variables": [variable("A", name="x"), variable("B", name="x"), variable("A", name="x")]},
+    "an uuid that is none": {"uuid": "mine"},
     "no rules": {"variables": [variable("A", rules=""), variable("B", rules=["regex:/a|b/", "max:3"])]},
     "nothing to stop": {"config": {"files": "{}", "startup": "{}", "stop": None}},
     "no installer": {"scripts": REMOVE},

@@ -25,7 +25,7 @@ def fuzz(kind: str, count: int, folder: Path) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("bytes", 2500), ("shapes", 2500), ("rules", 10_000), ("values", 2500), ("pictures", 3000), ("large", 1)]
+    ("kind", "count"), [("bytes", 2500), ("shapes", 2500), ("rules", 10_000), ("values", 2500), ("pictures", 3000), ("configs", 1500), ("large", 1)]
 )
 def test_nothing_crashes_hangs_or_eats(kind: str, count: int, tmp_path: Path) -> None:
     """C09, C10."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
@@ -59,6 +59,7 @@ def test_the_resource_is_the_last_part_of_the_path_that_is_no_id(path: str, name
     assert dialect.resource_of(path) == name
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of ours
 @given(st.from_regex(r"[a-z]{1,8}(_[a-z]{2,8}){0,4}", fullmatch=True))
 def test_names_survive_the_round_trip(name: str) -> None:
     assert dialect.snake(dialect.camel(name)) == name

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -17,7 +18,7 @@ import docker
 from provision import image
 from reservations.hands.base import Endpoint
 
-IMAGE = "lormas-test/pool-machine:1"
+IMAGE = "lormas-test/pool-machine:2"
 
 
 @dataclass
@@ -60,8 +61,8 @@ class Box:
         raise AssertionError(f"no SSH server on {self.port}: {self.container.logs().decode()[-500:]}")
 
 
-def login(port: int, username: str, password: str, command: str = "id -un") -> str:
-    """Log in as a person would, with OpenSSH-grade checks by asyncssh; the command's output. Raises asyncssh.PermissionDenied."""
+def login(port: int, username: str, password: str = "", command: str = "id -un", *, key: str = "") -> str:
+    """Log in as a person would, by password or by a private key; the command's output. Raises asyncssh.PermissionDenied."""
     import asyncio
 
     async def inner() -> str:
@@ -69,9 +70,9 @@ def login(port: int, username: str, password: str, command: str = "id -un") -> s
             "127.0.0.1",
             port,
             username=username,
-            password=password,
+            password=password or None,
             known_hosts=None,
-            client_keys=None,
+            client_keys=[asyncssh.import_private_key(key)] if key else None,
             agent_path=None,
             config=None,
             login_timeout=30,
@@ -83,20 +84,22 @@ def login(port: int, username: str, password: str, command: str = "id -un") -> s
 
 
 @contextlib.contextmanager
-def boxes(count: int) -> Iterator[list[Box]]:
-    """So many machines; removed at the end whatever happens."""
+def boxes(count: int, *, python: bool = False) -> Iterator[list[Box]]:
+    """So many machines; removed at the end whatever happens. `python`: with this computer's own Python (see `has_python`)."""
+    volumes = {place: {"bind": place, "mode": "ro"} for place in ("/usr/lib", "/usr/bin/python3")} if python else {}
     image.ensure(os.environ.get("DOCKER_HOST"), name=IMAGE)
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key().decode().strip()
     private = key.export_private_key().decode()
     client = docker.from_env(timeout=60)
     run = uuid.uuid4().hex[:8]
+    labels = {"lormas-test.pool": run, "lormas-test.pid": str(os.getpid())}
     made: list[Box] = []
     try:
         for number in range(count):
             container = client.containers.run(
                 IMAGE, detach=True, name=f"lormas-test-pool-{run}-{number}", environment={"AUTHORIZED_KEY": public},
-                ports={"22/tcp": ("127.0.0.1", None)}, labels={"lormas-test.pool": run, "lormas-test.pid": str(os.getpid())}, init=True,
+                ports={"22/tcp": ("127.0.0.1", None)}, labels=labels, init=True, volumes=volumes,
             )  # fmt: skip
             made.append(Box(container, 0, private))
         for box in made:
@@ -107,6 +110,12 @@ def boxes(count: int) -> Iterator[list[Box]]:
             with contextlib.suppress(docker.errors.DockerException):
                 box.container.remove(force=True, v=True)
         client.close()
+
+
+def has_python() -> bool:
+    """Is there a Python of the distribution's that a test machine can be lent (its program and /usr/lib)?"""
+    found = subprocess.run(["/usr/bin/python3", "-c", "import json, sys; print(sys.prefix)"], capture_output=True, text=True, timeout=30, check=False)
+    return Path("/usr/bin/python3").exists() and found.stdout.strip() == "/usr"
 
 
 def key_pair() -> tuple[str, str]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts import keys, tokens
 from audit.models import Entry
+from lormas.common import clock
 from lormas.logconfig import mask_links
 from reservations.api import old
 from reservations.models import Reservation
+from tests.conftest import wait_until
+from tests.nodes.rig import ROOT, Panel, surroundings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 SECRET = "pa55-of-mine"
@@ -65,10 +76,95 @@ def test_release_all_by_its_old_name(alice: Any, root: Any, pool: list[Any], boo
     assert bearer(root).post("/api/release_all").json() == {"released": 0}
 
 
-def test_the_other_old_names_answer(alice: Any, root: Any, pool: list[Any]) -> None:
-    assert bearer(alice).get("/api/available").json()["available"] == 3
-    assert bearer(alice).get("/api/whoami").json()["username"] == alice.username
+def test_signing_in_and_being_known_by_the_old_names(alice: Any, pool: list[Any]) -> None:
+    word = "correct horse battery"
+    answer = APIClient().post("/api/login", {"username": "alice", "password": word}, format="json")
+    assert answer.status_code == 200 and set(answer.json()) == {"access_token", "token_type", "expires_in"}
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"{answer.json()['token_type']} {answer.json()['access_token']}")
+    assert client.get("/api/whoami").json()["username"] == "alice"
+    assert client.get("/api/available").json()["available"] == 3
+    wrong = APIClient().post("/api/login", {"username": "alice", "password": "wrong-one"}, format="json")
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "bad_credentials") and "wrong-one" not in wrong.content.decode()
+    assert APIClient().post("/api/login", {"username": "alice"}, format="json").json()["errors"][0]["field"] == "password"
+    assert APIClient().get("/api/login").status_code == 405, "a password is never taken from an address"
+    for path in ("/api/whoami", "/api/available", "/api/reserve", "/api/release_all", "/api/users"):
+        assert APIClient().get(path).status_code == 401, path
     assert APIClient().get("/api/healthz").json() == {"status": "ok"}
+
+
+def test_accounts_by_the_old_fields(root: Any, alice: Any, roles: Any) -> None:
+    """I02: `{username, password, is_admin}`."""
+    plain = {"username": "carol", "password": SECRET + " of carol", "is_admin": False}
+    made = bearer(root).post("/api/users", plain, format="json")
+    assert (made.status_code, made.json()["username"], made.json()["role"]["slug"], made.json()["password"]) == (201, "carol", "member", None), (
+        made.json()
+    )
+    chief = bearer(root).post("/api/users", {**plain, "username": "dan", "is_admin": True}, format="json")
+    assert chief.json()["role"]["slug"] == "administrator"
+    token = APIClient().post("/api/login", {"username": "carol", "password": plain["password"]}, format="json")
+    assert token.status_code == 200
+    assert bearer(alice).post("/api/users", {**plain, "username": "eve"}, format="json").status_code == 403
+    for change, field in (
+        ({"username": "carol"}, "username"), ({"username": ""}, "email"), ({"password": "short"}, "password"), ({"role": "member"}, "is_admin"),
+        ({"is_admin": "perhaps"}, "is_admin"),
+    ):  # fmt: skip
+        refused = bearer(root).post("/api/users", {**plain, "username": "frank", **change}, format="json")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field), (change, refused.json())
+    assert bearer(root).post("/api/users", {"username": "frank"}, format="json").json()["errors"][0]["field"] == "email"
+    assert SECRET not in str(list(Entry.objects.values())) + made.content.decode() + chief.content.decode()
+
+
+class Web(Panel):
+    """The program that the quick start and the image run, as it is run."""
+
+    def start(self) -> Web:
+        assert self.log is not None
+        with self.log.open("ab") as out:
+            environment = {**surroundings(), "HOST": "127.0.0.1", "PORT": str(self.port), **self._environment}
+            self.process = subprocess.Popen([sys.executable, "-m", "lormas.quickstart.web"], cwd=ROOT, env=environment, stdout=out, stderr=out)
+        self.wait(60)
+        return self
+
+
+@pytest.mark.django_db(transaction=True)
+def test_passwords_are_in_no_log_of_a_real_panel(alice: Any, root: Any, pool: list[Any], tmp_path: Path) -> None:
+    """D14, I02: at the loudest level, by every old spelling, by good requests and bad ones; nor in the journal or the database as it lies there."""
+    panel = Web(log=tmp_path / "panel.log", LOG_LEVEL="trace").start()
+    secrets = [f"{SECRET}-{n}" for n in range(6)]
+    try:
+
+        def call(method: str, path: str, token: str = "", **body: Any) -> int:
+            head = {"Content-Type": "application/json", "Referer": panel.url + path, **({"Authorization": f"Bearer {token}"} if token else {})}
+            request = urllib.request.Request(panel.url + path, method=method, headers=head, data=json.dumps(body).encode() if body else None)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        token = tokens.issue(alice, address=None, user_agent="").access
+        boss = tokens.issue(root, address=None, user_agent="").access
+        assert call("POST", "/api/users", boss, username="carol", password=secrets[5], is_admin=False) == 201
+        assert call("POST", "/api/login", username="carol", password=secrets[5]) == 200
+        assert call("POST", "/api/login", username="carol", password=secrets[0]) == 401
+        far = "&starts_at=2126-01-01T00:00:00Z"
+        start = f"&starts_at={clock.rfc3339(clock.now() + timedelta(days=1))}"
+        assert call("GET", f"/api/reserve?count=1&duration=30&reservation_password={secrets[1]}{start}", token) == 201
+        assert call("POST", f"/api/reserve?count=1&duration=30&reservation_password={secrets[2]}{start}", token) == 201
+        assert call("GET", f"/api/reserve?count=1&duration=30&reservation_password={secrets[3]}{far}", token) == 422
+        assert call("GET", f"/api/reserve?count=1&duration=30&reservation_password={secrets[3]}", "no-token") == 401
+        assert call("POST", "/api/reservations", token, count=1, duration_minutes=5, reservation_password=secrets[4], nonsense=1) == 400
+        wait_until(lambda: panel.said().count("/api/reserve") >= 4)
+    finally:
+        panel.stop()
+    log = panel.said()
+    assert "/api/reserve" in log and "/api/login" in log, "it does log them"
+    kept = log + str(list(Entry.objects.values())) + str(list(Reservation.objects.values()))
+    if connection.vendor == "sqlite":
+        file = Path(connection.settings_dict["NAME"])
+        kept += "".join(path.read_bytes().decode("latin-1") for path in file.parent.glob(f"{file.name}*"))
+    assert SECRET not in kept, kept[max(0, kept.find(SECRET) - 300) : kept.find(SECRET) + 50]
 
 
 def test_calendar_programs_sign_in_with_a_key_as_the_password(alice: Any, bob: Any, pool: list[Any], book: Any) -> None:

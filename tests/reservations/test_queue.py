@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from accounts import letters
+from accounts.models import Letter
 from audit.models import Entry
 from lormas.common import clock
 from lormas.common.errors import Conflict, Refused
@@ -16,6 +18,7 @@ from reservations.models import Allocation, Reservation
 from reservations.services import extend as extending
 from reservations.services import queue, remind, revoke
 from reservations.states import Hold
+from tests.accounts.postbox import Postbox, link_in, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 
@@ -84,6 +87,35 @@ def test_a_reminder_comes_once_and_again_after_an_extension(alice: Any, pool: li
     assert Entry.objects.filter(action="reservations.reminder").count() == 1
     extending.extend(held, minutes=5, actor=alice.as_actor())
     assert remind.remind() == 1
+
+
+def test_the_reminder_comes_by_mail_and_waits_for_a_mail_server_that_is_away(alice: Any, pool: list[Any], book: Any, settings: Any) -> None:
+    """Through a real SMTP server on loopback."""
+    settings.RESERVATION_REMINDER_MINUTES = 30
+    held = activate(book(alice, 2, 60))
+    box = Postbox().start()
+    try:
+        settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = "django.core.mail.backends.smtp.EmailBackend", "127.0.0.1", box.port
+        soon = clock.now() + timedelta(minutes=10)
+        Reservation.objects.filter(pk=held.pk).update(ends_at=soon)
+        box.refuse = "451 later"
+        assert remind.remind() == 1
+        assert letters.send_due() == 0 and not box.letters
+        box.refuse = ""
+        Letter.objects.update(due_at=clock.now())
+        assert letters.send_due() == 1
+        (letter,) = box.to(alice.email)
+        text = text_of(letter)
+        assert letter["Subject"] == "Your machines go in 10 minutes"
+        assert "m1, m2" in text or "m2, m3" in text or "m1, m3" in text
+        assert f"{soon:%Y-%m-%d %H:%M} UTC" in text and link_in(letter) == f"/reservations/{held.pk}"
+        assert "correct horse" not in text
+        Reservation.objects.filter(pk=held.pk).update(reminded_at=None)
+        remind.remind()
+        Letter.objects.filter(sent_at=None).update(values={"machines": "m1", "ends_at": clock.rfc3339(clock.now()), "path": "/"}, due_at=clock.now())
+        assert letters.send_due() == 0 and len(box.letters) == 1, "one that is over is not sent any more"
+    finally:
+        box.stop()
 
 
 def test_usage_counts_hours_by_person_and_machine(api: Any, alice: Any, bob: Any, olga: Any, pool: list[Any], book: Any) -> None:

@@ -8,6 +8,9 @@ import pytest
 from django.test import Client
 
 from accounts import granting, grants
+from accounts.models import Role
+from audit.services import Target, record
+from lormas.common import clock
 from tests.console.test_pages import harmless
 from tests.rights.conftest import give
 
@@ -50,16 +53,30 @@ def test_a_wrong_form_says_so_and_keeps_what_was_typed(alice: Any, bob: Any, web
 
 def test_every_kind_has_its_tabs(root: Any, node: Any, egg: Any, web: Any) -> None:
     from nodes.models import Cluster
+    from reservations.models import Machine
 
-    cluster = Cluster.objects.create(name="eu")
+    cluster, machine = Cluster.objects.create(name="eu"), Machine.objects.create(name="m-1", host="192.0.2.1")
+    kinds = {"nodes": node, "eggs": egg, "clusters": cluster, "containers": web, "machines": machine}
+    assert {plural[:-1] for plural in kinds} == set(grants.kinds())
     client = page_of(root)
-    for plural, one in (("nodes", node), ("eggs", egg), ("clusters", cluster), ("containers", web)):
+    for plural, one in kinds.items():
         for tab in ("access", "activity"):
             answer = client.get(f"/{plural}/{one.pk}/{tab}")
             assert answer.status_code == 200, (plural, tab)
             harmless(answer.content.decode())
-    for address in (f"/nodes/{node.pk}", f"/eggs/{egg.pk}", f"/containers/{web.pk}"):
-        assert f"{address}/access" in client.get(address).content.decode()
+        html = client.get(f"/{plural}/{one.pk}").content.decode()
+        assert f"/{plural}/{one.pk}/access" in html and f"/{plural}/{one.pk}/activity" in html, plural
+
+
+def test_what_has_no_tabs_tells_on_its_page_what_happened_to_it(root: Any, alice: Any) -> None:
+    from reservations.models import Reservation
+
+    wish = {"owner_label": "Alice", "count": 1, "duration_seconds": 3600, "username": "alice", "state": "requested", "state_since": clock.now()}
+    booked = Reservation.objects.create(owner=alice, **wish)
+    role = Role.objects.get(slug="member")
+    for kind, one, address in (("reservation", booked, "reservations"), ("role", role, "roles"), ("user", alice, "users")):
+        record(f"{kind}.test", actor=alice.as_actor("10.1.2.3"), target=Target(kind, str(one.pk), "it"), after={"told": f"of-{kind}"})
+        assert f"of-{kind}" in page_of(root).get(f"/{address}/{one.pk}").content.decode(), kind
 
 
 def test_who_was_granted_sees_only_what_they_may_do(alice: Any, bob: Any, web: Any) -> None:

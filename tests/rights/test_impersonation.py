@@ -81,23 +81,3 @@ def test_it_ends_with_the_hour_and_with_either_account(root: Any, alice: Any, bo
     browser.post(f"/users/{bob.pk}/impersonate")
     User.objects.filter(pk=root.pk).update(is_active=False)
     assert browser.get("/containers").headers["Location"].startswith("/login")
-
-
-def test_a_socket_sees_as_the_session_does_and_ends_with_it(root: Any, alice: Any) -> None:
-    """D10"""
-    from django.contrib.sessions.backends.db import SessionStore
-
-    from containers.live.standing import seen as seen_by
-    from containers.live.standing import still_seen_as
-
-    session = SessionStore()
-    session.create()
-    assert seen_by(root.pk, session) == root
-    impersonation.begin(root, alice.pk, session=session, actor=root.as_actor())
-    session.save()
-    seen = seen_by(root.pk, session)
-    assert (seen, seen.impersonator) == (alice, root)
-    assert still_seen_as(seen, session, session.session_key or "")
-    impersonation.end(root, session=session, actor=root.as_actor())
-    session.save()
-    assert not still_seen_as(seen, session, session.session_key or "")

@@ -18,6 +18,7 @@ from agent.files.tree import Tree
 from agent.runtimes.base import CONTAINER_GID, CONTAINER_UID, RuntimeFailure
 from agent.runtimes.docker import errors, options
 from agent.runtimes.docker.lifecycle import Lifecycle
+from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire
 
 T = TypeVar("T")
@@ -30,12 +31,13 @@ TAR_SLACK = 16 * 1024
 class DockerData:
     """See `agent.runtimes.base.DataFolder`."""
 
-    def __init__(self, wire: Wire, lifecycle: Lifecycle, find: FindItem, *, timeout: float, reach_folders: bool = True) -> None:
+    def __init__(self, wire: Wire, lifecycle: Lifecycle, find: FindItem, surroundings: Surroundings, *, timeout: float) -> None:
+        self._surroundings = surroundings
         self._wire = wire
         self._lifecycle = lifecycle
         self._find = find
         self._timeout = timeout
-        self._reach_folders = reach_folders and wire.endpoint.is_local
+        self._reach_folders = wire.endpoint.is_local
 
     # --------------------------------------------------------------------------------------------------------------- folder
 
@@ -184,11 +186,44 @@ class DockerData:
                 return 0
             return root.own(CONTAINER_UID, CONTAINER_GID)
 
-        if await self._in_folder(container_id, work) is None:
+        if await self._in_folder(container_id, work) is not None:
+            return
+        if always or await self._owner(*await self._place(container_id)) != (CONTAINER_UID, CONTAINER_GID):
             await self._own_by_helper(container_id, image)
 
+    async def _owner(self, ref: str, root: str) -> tuple[int, int] | None:
+        """Whose the folder is: its archive begins with it, the rest is not fetched."""
+        try:
+            answer = await self._wire.open("GET", f"/containers/{ref}/archive", query={"path": f"{root}/."}, timeout=self._timeout)
+        except EngineStatus as error:
+            raise errors.of(error, verb="archive") from error
+        head = b""
+        try:
+            async with asyncio.timeout(self._timeout):
+                async for chunk in answer.chunks():
+                    head += chunk
+                    if len(head) >= tarfile.BLOCKSIZE:
+                        break
+            top = tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        except (TimeoutError, tarfile.TarError):
+            return None
+        finally:
+            answer.close()
+        return top.uid, top.gid
+
+    async def clear(self, container_id: str) -> None:
+        """A helper that an agent which died left behind would hold the volume."""
+        if self._reach_folders:
+            return
+        try:
+            await self._lifecycle.run("remove", lambda api: api.remove_container(_helper(container_id), v=False, force=True), timeout=self._timeout)
+        except RuntimeFailure as failure:
+            if failure.code != "no_such_container":
+                raise
+
     async def _own_by_helper(self, container_id: str, image: str) -> None:
-        """A container that does nothing but `chown`; for engines whose folders are not here."""
+        """A container that does nothing but `chown`; for engines whose folders are not here. Its name keeps it the only one."""
+        await self.clear(container_id)
         body = {
             "Image": image,
             "User": "0:0",
@@ -206,7 +241,9 @@ class DockerData:
                 "Mounts": [{"Type": "volume", "Source": options.volume_name(container_id), "Target": HELPER_TARGET}],
             },
         }
-        made = await self._lifecycle.run("create", lambda api: api.create_container_from_config(body), timeout=self._timeout)
+        made = await self._lifecycle.run(
+            "create", lambda api: api.create_container_from_config(body, name=_helper(container_id)), timeout=self._timeout
+        )
         ref = str(made["Id"])
         try:
             await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._timeout)
@@ -218,6 +255,24 @@ class DockerData:
         finally:
             await self._lifecycle.run("remove", lambda api: api.remove_container(ref, v=False, force=True), timeout=self._timeout)
 
+    async def folder(self, container_id: str) -> Path | None:
+        volume = await self._volume(container_id)
+        if volume is None:
+            return None
+        place = Path(str(volume.get("Mountpoint") or ""))
+        if not self._reach_folders or not place.is_absolute() or not await asyncio.to_thread(place.is_dir):
+            raise RuntimeFailure(
+                "unsupported", "The agent can't reach the engine's volumes: run it on the same machine as root, or mount them into it."
+            )
+        return place
+
+    async def make(self, container_id: str) -> Path:
+        await self._surroundings.ensure_volume(container_id)
+        place = await self.folder(container_id)
+        if place is None:
+            raise RuntimeFailure("engine_error", "The engine made a volume and does not know it.", retryable=True)
+        return place
+
     async def gateway(self) -> str:
         try:
             found = await self._wire.call("GET", f"/networks/{options.NETWORK}", timeout=self._timeout)
@@ -227,6 +282,10 @@ class DockerData:
             if config.get("Gateway"):
                 return str(config["Gateway"]).partition("/")[0]
         raise RuntimeFailure("engine_error", "The containers' network has no gateway.")
+
+
+def _helper(container_id: str) -> str:
+    return f"lormas-{container_id}-owner"
 
 
 def _tar(path: str, data: bytes, folders: list[str], *, mode: int, owner: tuple[int, int]) -> bytes:

@@ -38,6 +38,17 @@ async def has(wire: Wire, image: str, *, timeout: float) -> bool:
     return True
 
 
+async def identity(wire: Wire, image: str, *, timeout: float) -> str:
+    """The id of the image that this name means here; "" if there is none."""
+    try:
+        found = await wire.call("GET", f"/images/{quote(image, safe='/:@')}/json", timeout=timeout)
+    except EngineStatus as error:
+        if error.status in (404, 400):
+            return ""
+        raise errors.of(error, verb="inspect") from error
+    return str(found.get("Id", ""))
+
+
 async def config(wire: Wire, image: str, *, timeout: float) -> dict[str, Any]:
     """What the image says of how it is started. Raises `no_such_image`."""
     try:

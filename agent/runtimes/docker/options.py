@@ -170,6 +170,8 @@ def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
         if mount.kind == "data":
             # Named by us alone: a name from outside could be another container's volume (A02).
             one |= {"Type": "volume", "Source": volume_name(spec.container_id)}
+        elif mount.kind == "volume":
+            one |= {"Type": "volume", "Source": mount.source, "VolumeOptions": {"NoCopy": True}}
         elif mount.kind == "tmpfs":
             one |= {"Type": "tmpfs", "TmpfsOptions": {"SizeBytes": mount.size_bytes or 64 * 1024 * 1024, "Mode": 0o1777}}
         else:

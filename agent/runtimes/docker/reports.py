@@ -20,6 +20,7 @@ _STATES: dict[str, ObservedState] = {
 }
 _EXITED = re.compile(r"^(?:Exited|Dead) \((-?\d+)\)")
 _HEALTH = re.compile(r"\((health: starting|healthy|unhealthy)\)")
+HEALTH_CHARS = 200
 Health = Literal["", "starting", "healthy", "unhealthy"]
 
 
@@ -71,13 +72,20 @@ def _time(text: object) -> str:
     return "" if value.startswith("0001-") else value
 
 
+def _complaint(checks: list[dict[str, Any]]) -> str:
+    """The last check's words in one line, if it failed."""
+    last = checks[-1] if checks else {}
+    return " ".join(str(last.get("Output") or "").split())[:HEALTH_CHARS] if last.get("ExitCode") else ""
+
+
 def from_inspect(item: dict[str, Any]) -> ContainerReport:
     """From `GET /containers/{id}/json`."""
     config = item.get("Config") or {}
     labels = config.get("Labels") or {}
     state = item.get("State") or {}
     observed = _STATES.get(str(state.get("Status", "")).lower(), "unknown")
-    health = str((state.get("Health") or {}).get("Status", ""))
+    checked = state.get("Health") or {}
+    health = str(checked.get("Status", ""))
     ports: list[PortBinding] = []
     for key, bindings in ((item.get("HostConfig") or {}).get("PortBindings") or {}).items():
         number, _, protocol = key.partition("/")
@@ -102,6 +110,7 @@ def from_inspect(item: dict[str, Any]) -> ContainerReport:
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")) if over else "",
         health=cast(Health, health if health in ("starting", "healthy", "unhealthy") else ""),
+        health_text=_complaint(checked.get("Log") or []),
         operation_id=labels.get(LABEL_OPERATION, ""),
         image=str(config.get("Image", "")),
         ports=ports,

@@ -26,6 +26,7 @@ from agent.runtimes.docker import compare, errors, events, images, options, repo
 from agent.runtimes.docker.datafolder import DockerData
 from agent.runtimes.docker.diskuse import DiskUse
 from agent.runtimes.docker.finder import Finder
+from agent.runtimes.docker.foreign import DockerForeign
 from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
@@ -33,6 +34,7 @@ from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
+from agent.runtimes.docker.tunnels import DockerTunnels
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
 from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter, raise_file_limit
@@ -47,7 +49,9 @@ class DockerRuntime:
     """See `agent.runtimes.base.Runtime`. `host` as `DOCKER_HOST`; empty = that variable, else the default socket."""
 
     kind: Literal["docker", "process", "fake"] = "docker"
-    capabilities = frozenset({"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update"})
+    capabilities = frozenset(
+        {"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update", "tunnel", "adopt"}
+    )
 
     def __init__(
         self,
@@ -59,7 +63,6 @@ class DockerRuntime:
         call_timeout_seconds: float = 10,
         start_timeout_seconds: float = 60,
         isolate_network: bool = True,
-        reach_folders: bool = True,
     ) -> None:
         endpoint = endpoint_from(host)
         self._wire = Wire(endpoint)
@@ -78,9 +81,13 @@ class DockerRuntime:
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
-        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, timeout=start_timeout_seconds, reach_folders=reach_folders)
+        self.data = DockerData(self._wire, self._lifecycle, self._finder.item, self._surroundings, timeout=start_timeout_seconds)
+        if endpoint.is_local:
+            self.capabilities = self.capabilities | {"move"}
         self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
+        self.foreign = DockerForeign(self._wire, self._lifecycle, policy, timeout=start_timeout_seconds)
+        self.tunnels = DockerTunnels(self._wire, self._lifecycle, self._surroundings, policy, timeout=start_timeout_seconds)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
@@ -302,6 +309,7 @@ class DockerRuntime:
             self._disk.forget(container_id)
             self._output.forget(container_id)
         if not keep_data:
+            await self.data.clear(container_id)
             await self._surroundings.remove_volume(container_id)
 
     async def update(self, spec: ContainerSpec) -> ContainerReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.files import Content, clean_relative
 from agent.protocol.messages import ContainerSpec
@@ -37,6 +38,12 @@ class FakeData:
 
     async def gateway(self) -> str:
         return "172.18.0.1"
+
+    async def folder(self, container_id: str) -> Path | None:
+        raise RuntimeFailure("unsupported", "The fake runtime keeps no folders.")
+
+    async def make(self, container_id: str) -> Path:
+        raise RuntimeFailure("unsupported", "The fake runtime keeps no folders.")
 
 
 @dataclass(slots=True)

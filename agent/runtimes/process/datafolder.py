@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from agent.files import Beneath, Content, FileRefused
@@ -44,6 +45,15 @@ class ProcessData:
 
     async def own(self, container_id: str, *, image: str, always: bool = False) -> None:
         """There are no users to give it to."""
+
+    async def folder(self, container_id: str) -> Path | None:
+        place = self._folders.data_of(container_id)
+        return place if await asyncio.to_thread(place.is_dir) else None
+
+    async def make(self, container_id: str) -> Path:
+        place = self._folders.data_of(container_id)
+        await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True, mode=0o700)
+        return place
 
     async def gateway(self) -> str:
         return "127.0.0.1"

@@ -24,6 +24,7 @@ from agent.runtimes.process.folders import Folders, Made, Run
 from agent.runtimes.process.inside import EXEC_MARK, ProcessInside
 from agent.runtimes.process.installs import ProcessInstalls
 from agent.runtimes.process.meter import TreeMeter
+from agent.runtimes.process.tunnels import ProcessTunnels
 from agent.runtimes.process.wish import Wishes
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class ProcessRuntime(Wishes):
     """See `agent.runtimes.base.Runtime`. All it keeps is under `root`."""
 
     kind: Literal["docker", "process", "fake"] = "process"
-    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events"})
+    capabilities = frozenset({"pause", "stats", "exec", "exec_tty", "stdin", "events", "tunnel", "move"})
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class ProcessRuntime(Wishes):
         self._node = NodeMeter(root)
         self.data = ProcessData(self._folders)
         self.installs = ProcessInstalls(self._folders, policy)
+        self.tunnels = ProcessTunnels(self._folders, policy)
         if policy.install_scripts:
             self.capabilities = self.capabilities | {"install"}
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from audit.services import SYSTEM
 from lormas.common.errors import Conflict, Problem
 from provision import demo, image
-from reservations.models import Machine, Reservation
+from reservations.hands.ssh import fingerprint
+from reservations.models import Allocation, Machine, Reservation
 from reservations.services import checks, revoke, sweep
-from reservations.services.machines import delete_machine, mark_fixed, register_machine
-from reservations.states import OPEN
+from reservations.services.limits import claims, one_at_a_time
+from reservations.services.machines import delete_machine, mark_broken, mark_fixed, register_machine
+from reservations.states import OPEN, Hold
 
 MARK = {"demo": "true"}
+CLEAN_SECONDS = 90.0
+"""So long the accounts on them may take to go; after that they are thrown away as they are."""
 
 
 class Command(BaseCommand):
@@ -47,10 +54,11 @@ class Command(BaseCommand):
                 options["count"], folder=folder, public_key=key.export_public_key().decode().strip(), docker_host=docker_host,
                 containers=False if options["without_engine"] else None,
             )  # fmt: skip
+            has_sudo = shutil.which("sudo", path=image.PATH) is not None
             for number, one in enumerate(made):
                 register_machine(
                     actor=SYSTEM, name=one.name, host=options["host"], port=one.port, user="root", private_key=key.export_private_key().decode(),
-                    description="A demo machine (make machines-down removes it)", allow_sudo=number % 2 == 1,
+                    description="A demo machine (make machines-down removes it)", allow_sudo=number % 2 == 1 and has_sudo,
                     labels={**MARK, "zone": "abc"[number % 3], **({"gpu": "t4"} if number % 5 == 0 else {})},
                 )  # fmt: skip
         except (demo.CantMake, image.NoImage) as error:
@@ -70,23 +78,32 @@ class Command(BaseCommand):
         found = list(Machine.objects.filter(labels__demo="true", name__startswith="demo-"))
         if not found:
             return 0
+        for machine in found:  # first, or whoever waits would get what is released below
+            mark_broken(machine, actor=SYSTEM, reason="It is being taken away.")
         held = Reservation.objects.filter(allocations__machine__in=found, allocations__closed_at=None, state__in=OPEN).distinct()
         for reservation in held:
             try:
                 revoke.release(reservation, actor=SYSTEM, why="The demo machines were taken away.")
             except Conflict:
                 continue  # ending already
-        for reservation_id in sweep.due():
-            sweep.advance(reservation_id)
+        self._let_clean(found)
         for machine in found:
-            machine.refresh_from_db()
             try:
-                if machine.allocations.filter(closed_at=None).exists() or machine.host_key_alarm:
+                with claims(), transaction.atomic():
+                    one_at_a_time()  # nobody books it between being fixed and being gone
+                    machine.refresh_from_db()
                     # it is thrown away in a moment: as good as installed anew
-                    from reservations.hands.ssh import fingerprint
-
                     mark_fixed(machine, actor=SYSTEM, accept_host_key=fingerprint(machine.host_key_alarm), set_up_anew=True)
-                delete_machine(machine, actor=SYSTEM)
+                    delete_machine(machine, actor=SYSTEM)
             except Conflict as conflict:
                 raise CommandError(f"{conflict.detail} Try again in a minute.") from None
         return len(found)
+
+    def _let_clean(self, machines: list[Machine]) -> None:
+        """Remove the accounts, beside a panel that is doing the same."""
+        under_work = Allocation.objects.filter(machine__in=machines, closed_at=None, hold__in=(Hold.CREATING, Hold.READY, Hold.REMOVING))
+        end = time.monotonic() + CLEAN_SECONDS
+        while under_work.exists() and time.monotonic() < end:
+            for reservation_id in under_work.values_list("reservation_id", flat=True).distinct():
+                sweep.advance(reservation_id)
+            time.sleep(0.2)

@@ -54,16 +54,19 @@ async def over(bench: Any, container_id: str, poll: Any) -> int:
 
 @pytest.mark.docker
 async def test_an_installer_fills_the_data_and_its_output_can_be_read_at_any_time(docker_bench: Any, poll: Any) -> None:
-    """A08, R04: line ends of other systems, the owner's environment, one installer a container, nothing left at the end."""
+    """A08, R04: line ends of other systems, the owner's environment, one installer a container, nothing left at the end.
+
+    Scripts unpack what they fetched in /tmp: it is a folder of the installer, as large as the disk, and goes with it.
+    """
     spec = docker_bench.spec(mounts=[Mount(kind="data", target="/data")], limits=Limits(memory_bytes=32 << 20, cpus=0.2))
     installs = docker_bench.runtime.installs
-    script = "echo hello $WHO\r\necho $(pwd) > here\r\nid -u\r\nexit 7\r\n"
+    script = "echo hello $WHO\r\necho $(pwd) > here\r\nid -u\r\nhead -c 120000000 /dev/zero > /tmp/large\r\nwc -c < /tmp/large\r\nexit 7\r\n"
     install = InstallScript(image=IMAGE, script=script, entrypoint="ash", env={"WHO": "you"})
     try:
         await installs.begin(spec, install, operation_id="one")
         assert await over(docker_bench, spec.container_id, poll) == 7
         late = await out_of(docker_bench, spec.container_id)  # attaching to what has ended never ends (M10)
-        assert late == b"hello you\n0\n"
+        assert late == b"hello you\n0\n120000000\n"
         assert await out_of(docker_bench, spec.container_id) == late
         await installs.begin(spec, install, operation_id="one")
         assert await over(docker_bench, spec.container_id, poll) == 7, "the same operation again begins nothing"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from agent.files import FileRefused
 from agent.prepare import Preparation
 from agent.protocol.messages import ContainerSpec, Mount
 from agent.protocol.parts import ConfigEdit
+from agent.runtimes.base import RuntimeFailure
 from agent.runtimes.docker import DockerRuntime
 from agent.runtimes.process import ProcessRuntime
 
@@ -31,20 +35,41 @@ class Said:
         return 1
 
 
-ENGINE = [pytest.param("folder", marks=pytest.mark.docker), pytest.param("archive", marks=pytest.mark.docker)]
+ENGINE = [pytest.param("folder", marks=pytest.mark.docker), pytest.param("remote", marks=pytest.mark.docker)]
+
+
+@contextlib.asynccontextmanager
+async def elsewhere() -> AsyncIterator[str]:
+    """The engine's address on a network: its folders are out of reach, whatever this machine could see."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection("/var/run/docker.sock")
+        await asyncio.gather(carry(reader, ours), carry(theirs, writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
 
 
 @pytest.fixture(params=[*ENGINE, "process"])
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    """Docker with its volumes' folders in reach, Docker as if it were far away, and no engine."""
-    made: Any = ProcessRuntime(root=tmp_path / "p") if request.param == "process" else DockerRuntime(reach_folders=request.param == "folder")
-    await made.info()
-    await made.open(instance=f"prepare-{uuid.uuid4().hex[:8]}")
-    made.made = []
-    yield made
-    for container_id in made.made:
-        await made.remove(container_id)
-    await made.close()
+    """Docker with its volumes' folders in reach, Docker on another machine, and no engine."""
+    async with elsewhere() if request.param == "remote" else contextlib.nullcontext("") as host:
+        made: Any = ProcessRuntime(root=tmp_path / "p") if request.param == "process" else DockerRuntime(host=host)
+        await made.info()
+        await made.open(instance=f"prepare-{uuid.uuid4().hex[:8]}")
+        made.made = []
+        yield made
+        for container_id in made.made:
+            await made.remove(container_id)
+        await made.close()
 
 
 async def container(runtime: Any, *edits: ConfigEdit) -> ContainerSpec:
@@ -120,3 +145,32 @@ async def test_what_is_new_belongs_to_whom_it_runs_as_and_what_is_there_keeps_it
         out += item.data
     assert out == b"988\n644\n"
     assert said.lines == []
+
+
+@pytest.mark.parametrize("runtime", ENGINE[1:], indirect=True)
+async def test_a_helper_on_an_engine_elsewhere_works_only_where_it_must_and_is_never_left_behind(runtime: Any) -> None:
+    """R04: what an agent that died left there is removed by the next try, and by the removal of the container (it would hold the volume)."""
+
+    def docker(*words: str) -> str:
+        return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+    spec = await container(runtime)
+    me, data = spec.container_id, runtime.data
+    helper, volume = f"lormas-{me}-owner", f"lormas-{me}"
+
+    async def leave() -> None:
+        await asyncio.to_thread(docker, "create", "--name", helper, "-v", f"{volume}:/mnt/data", IMAGE, "true")
+
+    async def helpers() -> str:
+        return await asyncio.to_thread(docker, "ps", "-aq", "--filter", f"name={helper}")
+
+    await leave()
+    await data.own(me, image=IMAGE)
+    assert await helpers() == ""
+    await data.own(me, image="lormas-test/there-is-none:1")
+    with pytest.raises(RuntimeFailure) as failure:
+        await data.own(me, image="lormas-test/there-is-none:1", always=True)
+    assert failure.value.code == "no_such_image"
+    await leave()
+    await runtime.remove(me)
+    assert await helpers() == await asyncio.to_thread(docker, "volume", "ls", "-q", "--filter", f"name={volume}") == ""

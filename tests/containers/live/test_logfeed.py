@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from containers.live import logfeed
+from containers.live import logfeed, logsource
 from containers.live.logfeed import LogFeed
 
 pytestmark = pytest.mark.redis
@@ -75,7 +75,7 @@ async def test_a_slow_viewer_falls_behind_and_catches_up_without_loss(shipper: A
     """F11: its tap is bounded, the store fills the gap."""
     viewer.pace = 0.002
     async with following(shipper, viewer):
-        for _ in range(logfeed.TAP_MESSAGES * 3):
+        for _ in range(logsource.TAP_MESSAGES * 3):
             await shipper.ship(shipper.write(2))
         viewer.pace = 0
         await shipper.ship(shipper.write(1))

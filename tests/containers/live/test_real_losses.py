@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from accounts import granting, grants, keys, mailbox, people, proofs, services, tickets
 from accounts import roles as role_acts
 from accounts.models import AuthSession, Role, User
+from audit.models import Entry
 from lormas.common import clock
 from tests.accounts.conftest import PASSWORD, bearer
 from tests.console.conftest import make_container, make_node
@@ -205,3 +206,49 @@ async def test_a_ticket_and_too_many_mistakes_end_a_socket_for_real(panel: Panel
             await socket.recv()
         assert end.value.rcvd is not None and end.value.rcvd.code == 4401
     assert ticket not in (tmp_path / "panel.log").read_text()
+
+
+async def test_seeing_as_somebody_begins_and_ends_with_the_socket(panel: Panel, alice: Any, bob: Any, roles: Any) -> None:
+    """D10, I04: before, during and after are three sockets; what is done or refused in between names both persons."""
+    ruth = await sync_to_async(Holder)("ruth", roles["administrator"])
+    node = await sync_to_async(make_node)("fra-1")
+    hers = await sync_to_async(make_container)("hers", alice, node)
+    his = await sync_to_async(make_container)("his", bob, node)
+    lost: list[float] = []
+
+    async def over(socket: Any) -> None:
+        began = time.monotonic()
+        with pytest.raises(ConnectionClosed) as end:
+            while True:
+                await socket.recv()
+        assert end.value.rcvd is not None and end.value.rcvd.code == 4401
+        lost.append(time.monotonic() - began)
+
+    async def begun() -> Any:
+        assert (await sync_to_async(ruth.browser.post)(f"/users/{alice.pk}/impersonate")).status_code == 302
+        return await opened(panel, ruth, "cookie")
+
+    async def told(socket: Any, **message: Any) -> Any:
+        await socket.send(json.dumps({"id": "?", **message}))
+        while (answer := json.loads(await socket.recv())).get("reply_to") != "?":
+            pass
+        return answer
+
+    before = await opened(panel, ruth, "cookie")
+    assert (await told(before, type="use", container_id=str(his.pk)))["type"] != "error", "an administrator sees all"
+    during = await begun()
+    await over(before)
+    assert (await told(during, type="power", action="stop", container_id=str(his.pk)))["code"] == "not_found", "alice does not"
+    assert (await told(during, type="power", action="stop", container_id=str(hers.pk)))["type"] == "operation"
+    rows = await sync_to_async(lambda: list(Entry.objects.filter(action__in=("ws.denied", "containers.stop")).order_by("id")))()
+    assert [(row.outcome, row.target_id, row.actor_id, row.actor_label) for row in rows] == [
+        (outcome, str(target.pk), str(ruth.user.pk), "ruth as Alice") for outcome, target in (("refused", his), ("ok", hers))
+    ]
+    assert (await sync_to_async(ruth.browser.post)("/users/leave")).status_code == 302
+    await over(during)
+    after = await opened(panel, ruth, "cookie")
+    assert (await told(after, type="use", container_id=str(his.pk)))["type"] != "error"
+    during = await begun()
+    await sync_to_async(people.update_person)(ruth.user, alice.pk, changes={"is_active": False}, actor=ruth.user.as_actor())
+    await over(during)
+    assert max(lost) < PROMISED_SECONDS, lost

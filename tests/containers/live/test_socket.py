@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
 
 
 class StoredSession:
-    """Stands for a session row that exists until `end`."""
+    """Stands for a session row that exists until `there` is taken away."""
 
-    def __init__(self) -> None:
-        self.session_key = "k"
+    def __init__(self, key: str = "k") -> None:
+        self.session_key = key
         self.there = True
 
     def exists(self, key: str) -> bool:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('containers', '0009_minutes_of_disk'),
+        ('containers', '0014_words_of_the_health_check'),
         ('nodes', '0002_fleet'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -1,0 +1,268 @@
+"""Containers move with their files between two real engines, while panel, agents and links die (SECURITY R38), and are made anew elsewhere when their
+node is lost (R39)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.services import SYSTEM
+from containers.models import Container, Migration
+from containers.models.moving import HELD
+from containers.services import NewContainer, PortWish, create_container, migrate
+from nodes.models import Node, Operation
+from nodes.services import register_node
+from tests.e2e.conftest import Stack, in_thread, running_stack, until
+from tests.e2e.second_engine import SecondEngine, second_engine
+from tests.e2e.stack import IMAGE, AgentProcess, Link
+from tests.e2e.test_engine_restart import engine_or_skip
+
+pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
+
+PROGRAM = """
+[ -e /data/made ] || {
+  echo made > /data/made; mkdir -p /data/a/b /data/empty; ln -s ../made /data/a/link; ln /data/made /data/again
+  head -c 20000000 /dev/urandom > /data/big; i=0; while [ $i -lt 200 ]; do echo $i > /data/a/b/$i; i=$((i+1)); done
+  chown -R 1234:5678 /data/a; chmod 4750 /data/a/b/7
+}
+echo run >> /data/runs
+trap 'exit 0' TERM
+while :; do sleep 0.1; done
+"""
+SUM = """cd $1 && find . ! -name runs -printf '%p %y %m %U %G %s %l\\n' | sort | md5sum
+find . -type f ! -name runs -exec md5sum {} + | sort | md5sum"""
+
+
+def docker(host: str, *words: str) -> str:
+    return subprocess.run(["docker", *(["-H", host] if host else []), *words], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+class Pair:
+    """Two nodes: `here` on the machine's engine, `there` on the second one; one panel."""
+
+    def __init__(self, here: Stack, there: Stack, engine: SecondEngine) -> None:
+        self.panel = here.panel
+        self.stacks = {here.node.pk: here, there.node.pk: there}
+        self.here, self.there = here, there
+        self.hosts = {here.node.pk: "", there.node.pk: engine.host}
+
+    def other(self, node_id: Any) -> Stack:
+        return next(stack for pk, stack in self.stacks.items() if pk != node_id)
+
+    def running(self, container: Container) -> dict[str, list[str]]:
+        """Engine containers that run, by node."""
+        label = f"label=lormas.container={container.pk}"
+        return {self.stacks[pk].node.name: docker(host, "ps", "-q", "--filter", label).split() for pk, host in self.hosts.items()}
+
+    def present(self, container: Container) -> dict[str, bool]:
+        """Where its volume is."""
+        name = f"lormas-{container.pk}"
+        return {self.stacks[pk].node.name: name in docker(host, "volume", "ls", "-q").split() for pk, host in self.hosts.items()}
+
+    def checksum(self, container: Container) -> str:
+        """Of all its files as its node has them, but for the count of its starts."""
+        host = self.hosts[Container.objects.get(pk=container.pk).node_id]
+        place = docker(host, "volume", "inspect", "-f", "{{.Mountpoint}}", f"lormas-{container.pk}")
+        return subprocess.run(["sh", "-c", SUM, "sum", place], capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def starts(self, container: Container) -> int:
+        host = self.hosts[Container.objects.get(pk=container.pk).node_id]
+        place = docker(host, "volume", "inspect", "-f", "{{.Mountpoint}}", f"lormas-{container.pk}")
+        file = Path(place) / "runs"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[SecondEngine]:
+    engine_or_skip()
+    with second_engine() as made:
+        yield made
+
+
+@pytest.fixture
+async def pair(transactional_db: None, engine: SecondEngine, tmp_path: Path) -> AsyncIterator[Pair]:
+    async with running_stack(tmp_path) as here:
+        node, token = await in_thread(register_node, name="there", actor=SYSTEM)
+        first = random.randrange(20_000, 25_000, 20)
+        await in_thread(lambda: Node.objects.filter(pk=node.pk).update(port_first=first, port_last=first + 19))
+        link = Link(here.panel.port)
+        await link.start()
+        folder = tmp_path / "there"
+        folder.mkdir()
+        agent = AgentProcess(data=folder / "agent", panel_url=f"http://127.0.0.1:{link.port}", token=token, DOCKER_HOST=engine.host).start()
+        there = Stack(panel=here.panel, link=link, agent=agent, node=node)
+        try:
+            await there.active()
+            yield Pair(here, there, engine)
+        finally:
+            await asyncio.to_thread(agent.stop)
+            await link.stop()
+
+
+async def made(user: Any, node: Node, name: str = "web", **fields: Any) -> Container:
+    wish = NewContainer(
+        name=name,
+        node=await in_thread(Node.objects.get, pk=node.pk),
+        **{"image": IMAGE, "command": ["sh", "-c", PROGRAM], "mounts": [{"kind": "data", "target": "/data"}], "ports": [PortWish(8080)], **fields},
+    )
+    container, operation = await in_thread(create_container, user=user, actor=user.as_actor(), data=wish)
+    await until(lambda: Operation.objects.get(pk=operation.pk).status == "succeeded", seconds=60, what=f"{name} made")
+    await until(lambda: Container.objects.get(pk=container.pk).status == "running", what=f"{name} running")
+    return container  # type: ignore[no-any-return]
+
+
+async def go(pair: Pair, container: Container, user: Any) -> Operation:
+    def begin() -> Operation:
+        fresh = Container.objects.select_related("node", "operation").get(pk=container.pk)
+        to = Node.objects.get(pk=pair.other(fresh.node_id).node.pk)
+        return migrate.migrate(fresh, user=user, actor=user.as_actor(), to=to)
+
+    found: Operation = await in_thread(begin)
+    return found
+
+
+async def ended(operation: Operation, seconds: float = 60) -> Operation:
+    def over() -> Operation | None:
+        row = Operation.objects.get(pk=operation.pk)
+        return None if row.is_open else row
+
+    found: Operation = await until(over, seconds=seconds, what=f"the move's end ({operation.pk})")
+    return found
+
+
+async def settled(pair: Pair, container: Container) -> Container:
+    """Runs in one place, and only there; nothing is on its way."""
+    await until(
+        lambda: (
+            Container.objects.filter(pk=container.pk, status="running", operation=None).exists()
+            and not Migration.objects.filter(container=container, phase__in=HELD).exists()
+        ),
+        seconds=60,
+        what="it runs",
+    )
+    row: Container = await in_thread(lambda: Container.objects.select_related("node").get(pk=container.pk))
+    found = await asyncio.to_thread(pair.running, container)
+    assert row.node is not None
+    assert {name: len(ids) for name, ids in found.items()} == {name: int(name == row.node.name) for name in found}, "one runs, where the panel says"
+    return row
+
+
+class Twins:
+    """Looks all the time whether two run."""
+
+    def __init__(self, pair: Pair, container: Container) -> None:
+        self._pair, self._container = pair, container
+        self.seen: list[str] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Twins:
+        self._task = asyncio.create_task(self._look())
+        return self
+
+    async def _look(self) -> None:
+        while True:
+            found = await asyncio.to_thread(self._pair.running, self._container)
+            if sum(map(len, found.values())) > 1:
+                self.seen.append(str(found))
+            there = await asyncio.to_thread(self._pair.present, self._container)
+            if not any(there.values()):
+                self.seen.append("no copy of its files anywhere")
+            await asyncio.sleep(0.3)
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def test_it_moves_there_and_back_with_all_its_files(pair: Pair, alice: Any, measured: Any) -> None:
+    """R38: owners, modes, links, twins of files; old copy gone, other port, one start more."""
+    container = await made(alice, pair.here.node)
+    await until(lambda: pair.starts(container) == 1, what="its files")
+    before = await asyncio.to_thread(pair.checksum, container)
+    port = await in_thread(lambda: container.ports.get().host_port)
+    for times, name in ((2, "there"), (3, "e2e")):
+        began = time.monotonic()
+        async with Twins(pair, container) as twins:
+            done = await ended(await go(pair, container, alice))
+            assert (done.status, done.error_detail) == ("succeeded", "")
+            measured("moved", time.monotonic() - began)
+            row = await settled(pair, container)
+        assert twins.seen == []
+        assert row.node is not None and row.node.name == name
+        assert await asyncio.to_thread(pair.checksum, container) == before
+        await until(lambda count=times: pair.starts(container) == count, what="started once more")
+        await until(lambda where=name: pair.present(container) == {"e2e": where == "e2e", "there": where == "there"}, what="the old copy is removed")
+        assert row.last_log_seq > 0
+    assert await in_thread(lambda: container.ports.get().node.name) == "e2e"
+    assert await in_thread(lambda: container.ports.get().host_port) >= pair.here.node.port_first or port
+
+
+VICTIMS = ("source agent", "target agent", "panel", "source link", "target link")
+PHASES = ("prepare", "snapshot", "copy", "verify", "cut_over", "release")
+
+
+def rounds() -> list[tuple[str, str]]:
+    """Three that are told apart most easily by what must be made good; LORMAS_MOVES=all (or names of phases): every pair of phase and victim."""
+    asked = os.environ.get("LORMAS_MOVES", "")
+    if not asked:
+        return [("copy", "panel"), ("cut_over", "target agent"), ("verify", "source link")]
+    return [(phase, victim) for phase in PHASES for victim in VICTIMS if asked == "all" or phase in asked.split(",")]
+
+
+async def kill(pair: Pair, victim: str, source: Stack, target: Stack) -> None:
+    what, _, part = victim.rpartition(" ")
+    stack = source if what == "source" else target
+    if part == "panel":
+        await asyncio.to_thread(pair.panel.kill)
+        await asyncio.to_thread(pair.panel.start)
+    elif part == "agent":
+        await asyncio.to_thread(stack.agent.kill)
+        stack.agent.start()
+    else:
+        stack.link.blocked = True
+        stack.link.cut()
+        await asyncio.sleep(1.5)
+        stack.link.blocked = False
+
+
+async def test_whoever_dies_in_whatever_phase_it_ends_there_or_where_it_was(pair: Pair, alice: Any, measured: Any) -> None:
+    """R38: kill -9 of agents and panel, cuts of links; never two, never no copy, the files always whole."""
+    container = await made(alice, pair.here.node)
+    await until(lambda: pair.starts(container) == 1, what="its files")
+    before = await asyncio.to_thread(pair.checksum, container)
+    for phase, victim in rounds():
+        began = time.monotonic()
+        row = await in_thread(Container.objects.get, pk=container.pk)
+        source, target = pair.stacks[row.node_id], pair.other(row.node_id)
+        async with Twins(pair, container) as twins:
+            operation = await go(pair, container, alice)
+            order = [*PHASES, "done", "returned", "going_back"]
+
+            def reached(operation: Operation = operation, order: list[str] = order, phase: str = phase) -> bool:
+                return order.index(Migration.objects.get(operation=operation).phase) >= order.index(phase)
+
+            while not await in_thread(reached):
+                await asyncio.sleep(0.01)
+            await kill(pair, victim, source, target)
+            done = await ended(operation, 90)
+            row = await settled(pair, container)
+        measured(f"{phase}, {victim}", (done.status, done.error_code, round(time.monotonic() - began, 1)))
+        assert twins.seen == [], (phase, victim)
+        wanted = target if done.status == "succeeded" else source
+        assert row.node_id == wanted.node.pk, (phase, victim, done.error_detail)
+        assert await asyncio.to_thread(pair.checksum, container) == before, (phase, victim)
+        # The next round begins when this one has left nothing behind.
+        await until(
+            lambda row=row: pair.present(container) == {stack.node.name: pk == row.node_id for pk, stack in pair.stacks.items()},
+            seconds=60,
+            what=f"one copy after {phase}, {victim}",
+        )
