@@ -18,7 +18,7 @@ from agent.files.beneath import FileRefused
 from agent.files.desk import FileDesk, OpenFiles
 from agent.files.entries import open_folder
 from agent.files.quota import FLOOR_BYTES
-from agent.files.transfers import SEND_SECONDS, Pipe, _Outlet
+from agent.files.transfers import SEND_SECONDS, Outlet, Pipe
 from agent.protocol import backups as ask
 from agent.protocol.files import FileScope
 from agent.runtimes.base import Runtime, RuntimeFailure
@@ -91,7 +91,7 @@ class Backups:
             content_bytes, entries = await self._desk.thread(opened.tree.usage)
             await pipe.head({"content_bytes": content_bytes, "entries": entries})
             loop = asyncio.get_running_loop()
-            outlet = _Outlet(pipe, loop)
+            outlet = Outlet(pipe, loop)
             summed = Summed(outlet)
 
             def tell(done: int) -> None:

@@ -196,7 +196,7 @@ def _make(container: Container, node: Node, *, backup: Any) -> None:
         return
     script = install.script_of(container, spec)
     if script is not None:
-        operation = take(container, "install", user=None, deadline_seconds=install.DEADLINE_SECONDS)
+        operation = take(container, "install", user=None, deadline_seconds=install.deadline_seconds())
         install.enqueue_install(container, spec=spec, script=script, operation=operation, start=True, stop=StopSpec())
         return
     operation = take(container, "failover", user=None, deadline_seconds=CREATE_SECONDS)
