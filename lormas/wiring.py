@@ -95,6 +95,12 @@ JOBS: dict[str, dict[str, str | int]] = {
         "every_seconds": 60,
         "limit_seconds": 300,
     },
+    "containers.schedules": {
+        "title": "Schedules of containers that are due",
+        "run": "containers.tasks.look_at_schedules",
+        "every_seconds": 20,
+        "limit_seconds": 120,
+    },
     "containers.tidy_backups": {
         "title": "Backups: what lost its worker, what waits, archives that are to go",
         "run": "containers.tasks.tidy_backups",
