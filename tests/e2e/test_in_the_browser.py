@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from containers.models import Container, ContainerTunnel
-from containers.services import NewContainer, create_container
+from containers.services import NewContainer, create_container, power
 from lormas import assets
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
@@ -106,6 +106,8 @@ async def test_files_terminal_and_tunnel(transactional_db: None, tmp_path: Path,
             await check_terminals(window, other, at)
             await check_the_tunnel(window, at, container)
             assert (window.complaints, other.complaints) == ([], [])
+        await in_thread(lambda: power.act(container, "kill", user=alice, actor=alice.as_actor()))  # nothing runs on when the test is over
+        await until(lambda: Container.objects.filter(pk=container.pk, status="stopped").exists(), seconds=60, what="stopped")
 
 
 async def check_files(window: Window, at: str) -> None:
