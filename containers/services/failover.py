@@ -105,7 +105,7 @@ def fail_over(container_id: UUID, lost: Node) -> Node | None:
             return None
         if container.placement.get("movable") is False:
             raise Refused("It is set not to move.", code="not_movable")
-        if any(mount.get("kind") == "bind" for mount in container.mounts):
+        if any(mount.get("kind") in ("bind", "volume") for mount in container.mounts):
             raise Refused("It uses folders of its machine itself.", code="not_movable")
         backup = _backup_of(container) if policy == "restore_backup" else None
         if container.running_operation is not None:
