@@ -23,7 +23,7 @@ from nodes.models import Operation
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG, Person
 
-pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 READY: dict[str, Any] = {
     **EGG,
