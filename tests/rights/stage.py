@@ -40,7 +40,7 @@ class Stage:
         self.clients = {caller: self._client(caller) for caller in CALLERS}
 
     def _objects(self) -> Iterator[tuple[str, str]]:
-        from containers.models import Backup, BackupDestination, Rollout, Schedule
+        from containers.models import Backup, BackupDestination, LeftCopy, Rollout, Schedule
         from eggs.services import import_bundled
         from nodes.models import Cluster, MaintenanceWindow, Node, OnboardingKey, Operation, Orphan, Registry
         from nodes.services import register_node
@@ -92,6 +92,7 @@ class Stage:
             "window_id": MaintenanceWindow.objects.create(node=node, starts_at=now + timedelta(hours=1), ends_at=now + timedelta(hours=2)).pk,
             "registry_id": Registry.objects.create(name="r", server="registry.example.org").pk,
             "orphan_id": Orphan.objects.create(node=node, container_id=MISSING, first_seen=now, last_seen=now).pk,
+            "copy_id": LeftCopy.objects.create(container_id=MISSING, container_name="old", node=node, epoch=1, reason="It was lost.").pk,
             "onboarding_key_id": OnboardingKey.objects.create(name="k", prefix="p", digest="d", expires_at=now + timedelta(hours=1)).pk,
             "api_key_id": key.pk,
             "job": "nodes.sync",
