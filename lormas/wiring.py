@@ -86,7 +86,7 @@ SINKS: dict[str, str] = {}
 `containers.heal_given_up`, `containers.log_alert` and all the others."""
 
 MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container", "containers": "containers.access.visible_containers"}
-"""What a machine of the pool may be made of -> get(user, id), which raises NotFound, and all(user), a query: rooms on one floor don't see each other."""
+"""What a machine of the pool may be made of: get(user, id), which raises NotFound, and all(user), a query: rooms on a floor don't see each other."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {
