@@ -1,4 +1,4 @@
-"""Commands about the node itself: pulling an image, pruning, upgrading the agent. Each is safe to run again after a death half-way."""
+"""Commands about the node itself: pulling an image, pruning, upgrading the agent, the swarm. Each is safe to run again after a death half-way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from agent.outbox import Entry
 from agent.protocol import nodework as kinds
+from agent.protocol.swarm import SWARM_COMMANDS
 from agent.runtimes.base import PullProgress, Runtime, RuntimeFailure
 from agent.stock import checked_kind, stock_of
+from agent.swarm import swarm_act
 
 Progress = Callable[[int, str], None]
 Upgrader = Callable[[str, kinds.Upgrade, Progress], Awaitable[dict[str, Any]]]
@@ -30,6 +32,8 @@ class NodeActs:
                 return await self._prune(payload, progress=progress)
             case kinds.Upgrade() if self._upgrade is not None:
                 return await self._upgrade(entry.command.id, payload, progress)
+        if type(payload) in SWARM_COMMANDS.values():
+            return await swarm_act(self._runtime, payload, operation_id=entry.command.id)
         raise RuntimeFailure("unsupported", f"This agent can't do {entry.command.kind}.")
 
     async def _pull(self, payload: kinds.ImagePull, *, progress: Progress) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from agent.session import Link, Session
 from agent.startscripts import StartScripts
 from agent.stock import stock_answers
 from agent.streams import Follows, Streams
+from agent.swarm import swarm_answers
 from agent.terminals import Terminals
 from agent.tunnels.keeper import Tunnels, tunnel_answers
 
@@ -105,7 +106,7 @@ class Agent:
         bulk |= {kind: functools.partial(self._backups.run, kind) for kind in ("backup.read", "backup.write")}
         self._bulk = Bulk(Transfers(self._files, recordings, more=bulk))
         more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
-        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime)
+        more |= tunnel_answers(self._tunnels) | foreign_answers(runtime) | swarm_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None
         self._session: Session | None = None

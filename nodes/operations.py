@@ -173,7 +173,14 @@ def wait_for(op_id: UUID | str, seconds: float) -> Operation:
                 pause = min(pause * 1.3, 0.25)
 
 
-ROOM_OF: Final = {"container": "containers", "node": "nodes", "reservation": "reservations", "job": "settings"}
+ROOM_OF: Final = {
+    "container": "containers",
+    "node": "nodes",
+    "cluster": "clusters",
+    "machine": "machines",
+    "reservation": "reservations",
+    "job": "settings",
+}
 """Whose scopes let an API key see its owner's operations, by what they act on. What is not here, no key sees."""
 LOOKING: Final = ("view", "logs")
 """Scopes that let a key look, and cancel nothing."""

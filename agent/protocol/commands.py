@@ -12,6 +12,7 @@ from agent.protocol.messages import ContainerSpec, LogStream, Part, RegistryAuth
 from agent.protocol.moving import MOVING_COMMANDS
 from agent.protocol.nodework import NODE_COMMANDS, NODE_RPCS
 from agent.protocol.parts import ConfigEdit, InstallScript
+from agent.protocol.swarm import SWARM_COMMANDS, SWARM_RPCS
 from agent.protocol.tunnels import TUNNEL_RPCS
 
 
@@ -117,6 +118,7 @@ COMMANDS: dict[str, type[Part]] = {
     **NODE_COMMANDS,
     **FOREIGN_COMMANDS,
     **MOVING_COMMANDS,
+    **SWARM_COMMANDS,
 }
 
 
@@ -203,6 +205,7 @@ RPCS: dict[str, type[Part]] = {
     **FILE_RPCS,
     **TUNNEL_RPCS,
     **FOREIGN_RPCS,
+    **SWARM_RPCS,
 }
 """`container.inspect` -> {"report": ContainerReport}, `container.stats` -> {"stats": ContainerStats},
 `node.sync` -> {} and the agent sends a `Snapshot`, `node.facts` -> {"facts": NodeFacts}."""
@@ -237,6 +240,10 @@ ERROR_CODES: dict[str, str] = {
     "running": "The container runs; its files don't hold still.",
     "changed": "Something changed while it was read.",
     "not_found": "There is no such thing on the node.",
+    "not_a_manager": "The engine manages no swarm.",
+    "other_swarm": "The engine is in another swarm.",
+    "no_quorum": "Too few managers of the swarm answer.",
+    "foreign": "Somebody else made it: it is shown, and never changed.",
     "upgrade_failed": "The agent could not be upgraded and runs as before.",
     "internal": "The agent failed inside; see its log.",
 }

@@ -132,13 +132,15 @@ class NodeStatsSerializer(StrictSerializer):
 
 
 class ClusterSerializer(StrictModelSerializer):
-    """A cluster."""
+    """A cluster. `backend` swarm needs `manager`, a node of it whose engine manages the swarm."""
+
+    manager = serializers.PrimaryKeyRelatedField(queryset=Node.objects.all(), allow_null=True, required=False)
 
     class Meta:
         model = Cluster
         fields = [
             "id", "name", "description", "strategy", "overcommit_cpu", "overcommit_memory", "overcommit_storage", "failover", "labels",
-            "created_at", "updated_at",
+            "backend", "manager", "swarm_id", "created_at", "updated_at",
         ]  # fmt: skip
-        read_only_fields = ["id", "created_at", "updated_at"]
+        read_only_fields = ["id", "swarm_id", "created_at", "updated_at"]
         extra_kwargs = {name: {"min_value": 0.1, "max_value": 100.0} for name in ("overcommit_cpu", "overcommit_memory", "overcommit_storage")}

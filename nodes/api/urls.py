@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from nodes.api import fleet_views, node_token, operation_views, stock_views, views
+from nodes.api import fleet_views, node_token, operation_views, stock_views, swarm_views, views
 from nodes.api.placement import PlacementPreview
 
 
@@ -48,6 +48,11 @@ urlpatterns = [
     path("clusters/<uuid:cluster_id>/nodes", views.ClusterNodes.as_view(), name="clusters-nodes"),
     path("clusters/<uuid:cluster_id>/capacity", views.ClusterCapacity.as_view(), name="clusters-capacity"),
     path("clusters/<uuid:cluster_id>/maintenance", fleet_views.ClusterMaintenance.as_view(), name="clusters-maintenance"),
+    path("clusters/<uuid:cluster_id>/swarm", swarm_views.ClusterSwarm.as_view(), name="clusters-swarm"),
+    path("clusters/<uuid:cluster_id>/swarm/nodes/<str:swarm_node_id>", swarm_views.ClusterSwarmNode.as_view(), name="clusters-swarm-node"),
+    path("clusters/<uuid:cluster_id>/services", swarm_views.ClusterServices.as_view(), name="clusters-services"),
+    path("clusters/<uuid:cluster_id>/services/<str:service_id>", swarm_views.ClusterService.as_view(), name="clusters-service"),
+    path("clusters/<uuid:cluster_id>/services/<str:service_id>/tasks", swarm_views.ClusterServiceTasks.as_view(), name="clusters-service-tasks"),
     path("maintenance/<uuid:window_id>", fleet_views.Window.as_view(), name="maintenance-detail"),
     path("onboarding-keys", fleet_views.OnboardingKeys.as_view(), name="onboarding-keys-list"),
     path("onboarding-keys/<uuid:key_id>", fleet_views.OnboardingKeyDetail.as_view(), name="onboarding-keys-detail"),

@@ -21,6 +21,9 @@ class Cluster(models.Model):
         max_length=16, default="never", choices=[("never", "Never"), ("restart_empty", "Restart empty"), ("restore_backup", "Restore backup")]
     )
     labels = models.JSONField(default=dict, blank=True)
+    backend = models.CharField(max_length=16, default="engines", choices=[("engines", "Single engines"), ("swarm", "Docker Swarm")])
+    manager = models.ForeignKey("nodes.Node", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")  # the first to be asked
+    swarm_id = models.CharField(max_length=64, blank=True)  # the one swarm that is meant, told by the manager when it was chosen
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -34,6 +34,7 @@ from agent.runtimes.docker.output import OutputDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
+from agent.runtimes.docker.swarm import DockerSwarm
 from agent.runtimes.docker.tunnels import DockerTunnels
 from agent.runtimes.docker.wire import EngineStatus, Wire, endpoint_from
 from agent.runtimes.inside import Inside
@@ -50,7 +51,7 @@ class DockerRuntime:
 
     kind: Literal["docker", "process", "fake"] = "docker"
     capabilities = frozenset(
-        {"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update", "tunnel", "adopt"}
+        {"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update", "tunnel", "adopt", "swarm"}
     )
 
     def __init__(
@@ -81,6 +82,7 @@ class DockerRuntime:
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
+        self.swarm = DockerSwarm(self._wire, instance=lambda: self._instance, defaults=defaults)
         self.data = DockerData(self._wire, self._lifecycle, self._finder.item, self._surroundings, timeout=start_timeout_seconds)
         if endpoint.is_local:
             self.capabilities = self.capabilities | {"move"}

@@ -195,11 +195,20 @@ class Wire:
             raise
         return answer
 
-    async def call(self, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None, timeout: float = 10) -> Any:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 10,
+    ) -> Any:
         """The whole answer, decoded if it is JSON. Errors as `open`; a truncated answer is an error too (SECURITY.md R11)."""
         try:
             async with asyncio.timeout(timeout):
-                answer = await self.open(method, path, query=query, body=body, timeout=timeout)
+                answer = await self.open(method, path, query=query, body=body, headers=headers, timeout=timeout)
                 try:
                     data = await answer.body()
                 finally:
