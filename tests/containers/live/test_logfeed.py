@@ -107,7 +107,7 @@ async def test_nothing_is_kept_for_one_that_stands_still(shipper: Any, viewer: A
     monkeypatch.setattr(logsource, "MOVES_SECONDS", -1.0)
     still = Viewer()
     still.pace = 3600
-    async with following(shipper, still), following(shipper, viewer):
+    async with following(shipper, still, after=0), following(shipper, viewer, after=0):
         source = next(iter(logsource._sources.values()))
         for _ in range(100):
             await shipper.ship(shipper.write(20))
