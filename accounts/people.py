@@ -18,6 +18,7 @@ from accounts.models import ApiKey, AuthSession, Role, User
 from accounts.services import checked_password, free_username, target_of
 from audit.services import Actor, record
 from lormas.common import clock, live
+from lormas.common.database import done_again
 from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Problem
 
 BulkAction = Literal["activate", "deactivate", "delete", "assign_role"]
@@ -240,6 +241,7 @@ def delete_person(by: User, user_id: UUID, *, actor: Actor) -> None:
         raise Conflict("This account came to own something in this moment: look again.", code="owns_objects") from None
 
 
+@done_again
 def bulk(by: User, *, ids: Sequence[UUID], action: BulkAction, role: str | None = None, actor: Actor) -> list[User]:
     """One act on up to `MAX_BULK` accounts: all or nothing. Returns them as they are now (as they were, where deleted).
 

@@ -22,6 +22,7 @@ from agent.session import dial
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16
+LINGER_SECONDS = 15.0
 STILL_SECONDS = 120.0
 """A panel that neither sends nor takes anything for so long has gone."""
 
@@ -76,13 +77,13 @@ class Bulk:
                 if not working.done():
                     working.cancel()
                     await asyncio.gather(working, return_exceptions=True)
-            await socket.send(wire.encode(wire.End(data=data)))
+            await self._last(socket, receiving, wire.End(data=data))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
         except RuntimeFailure as failure:
-            await socket.send(wire.encode(wire.Failed(code=failure.code, detail=failure.detail)))
+            await self._last(socket, receiving, wire.Failed(code=failure.code, detail=failure.detail))
         except msgspec.ValidationError as error:
             await socket.send(wire.encode(wire.Failed(code="bad_payload", detail=str(error))))
         except ConnectionClosed:
@@ -93,6 +94,13 @@ class Bulk:
         finally:
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
+
+    async def _last(self, socket: ClientConnection, receiving: asyncio.Task[None], message: wire.BulkMessage) -> None:
+        """Said, and then waited until the panel closes: whoever closes first may lose what is still on its way where a machine is busy."""
+        await socket.send(wire.encode(message))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await asyncio.shield(receiving)
 
 
 class SocketPipe:

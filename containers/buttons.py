@@ -32,6 +32,8 @@ def _why_not(container: Container, action: str, held: frozenset[str]) -> str:
     if container.node is None or not container.node.is_online:
         return _("Node %(node)s is not connected.") % {"node": container.node.name if container.node else "?"}
     running = container.running_operation
+    if running is not None and running.kind == "container.migrate":
+        return _("It is being moved: call that off first.")
     if running is not None and action != "kill":
         return _("%(kind)s is running; wait for it, or kill.") % {"kind": running.kind.partition(".")[2].capitalize()}
     if action not in allowed_actions(container.status, desired=container.desired) and not (action == "kill" and running is not None):

@@ -10,14 +10,13 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.access import has
 from containers.access import get_container
 from containers.models import Migration
 from containers.services import leftovers, migrate
 from containers.views import frame
-from lormas.common.errors import Problem
+from lormas.common.errors import Invalid, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
-from nodes.access import get_node, visible_nodes
+from nodes.access import choosable_nodes, get_node, rights
 from nodes.operation_views import started_toast
 
 
@@ -27,7 +26,7 @@ def move(request: HttpRequest, container_id: UUID) -> HttpResponse:
     """Says what happens, where it would go and why; asks where to."""
     user = person(request)
     container = get_container(user, container_id, "containers.choose_node")
-    nodes = visible_nodes(user)
+    nodes = choosable_nodes(user)
     wrong, chosen = "", request.POST.get("node", "")
     if request.method == "POST":
         try:
@@ -57,7 +56,8 @@ def left_copies(request: HttpRequest, node_id: UUID) -> HttpResponse:
     """Fragment of the node's page."""
     user = person(request)
     node = get_node(user, node_id)
-    context = {"node": node, "copies": leftovers.on_node(node), "may_remove": has(user, "nodes.edit")}
+    may = "nodes.edit" in rights(user, node)  # their names are other people's affairs
+    context = {"node": node, "copies": leftovers.on_node(node) if may else [], "may_remove": may}
     return render(request, "containers/_left_copies.html", context)
 
 
@@ -66,6 +66,8 @@ def left_copies(request: HttpRequest, node_id: UUID) -> HttpResponse:
 def left_copy_remove(request: HttpRequest, node_id: UUID, copy_id: UUID) -> HttpResponse:
     user = person(request)
     node = get_node(user, node_id, "nodes.edit")
+    if request.POST.get("sure") != "1":
+        raise Invalid(_("Say that its files on this node may be lost: tick the box."))
     copy = leftovers.remove(leftovers.get(node, copy_id), actor=user.as_actor())
     toast = Toast(_("The old copy of %(name)s is being removed") % {"name": copy.container_name})
     return answer(request, toast, to=reverse("nodes:detail", args=[node.pk]))

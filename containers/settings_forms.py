@@ -13,7 +13,7 @@ from containers.forms import SettingsForm
 from containers.models import Container
 from containers.services.create import PortWish
 from containers.services.manners import settings_of
-from containers.validation import check_command, check_env, check_image, env_from_list
+from containers.validation import check_command, check_env, check_image, check_labels, env_from_list
 from lormas.common.forms import ServiceForm
 
 MIB, GIB = 1024**2, 1024**3
@@ -41,10 +41,24 @@ class Section(ServiceForm):
 
 
 class GeneralSection(SettingsForm):
-    """Name, description, restart policy."""
+    """Name, description, restart policy, labels."""
+
+    labels = forms.CharField(
+        label=lazy("Labels"),
+        required=False,
+        max_length=16384,
+        widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
+        help_text=lazy("One name=value a line. Lists can be filtered by them, and placement can keep containers with the same ones apart."),
+    )
+
+    def clean_labels(self) -> dict[str, str]:
+        lines = [line.strip() for line in self.cleaned_data["labels"].split("\n") if line.strip()]
+        pairs = [line.partition("=") for line in lines]
+        return _checked(check_labels, {name.strip(): value.strip() for name, _sign, value in pairs})  # type: ignore[no-any-return]
 
     def changes(self) -> dict[str, Any]:
-        return dict(self.cleaned_data)
+        """Labels only where the form had them: a page of before knows none and must not take them away."""
+        return {name: value for name, value in self.cleaned_data.items() if name != "labels" or name in self.data}
 
 
 class MadeSection(Section):
@@ -153,7 +167,8 @@ SECTIONS: dict[str, type[Section] | type[GeneralSection]] = {
 def initial(container: Container, section: str) -> dict[str, Any]:
     """What a section's form begins with."""
     if section == "general":
-        return {name: getattr(container, name) for name in ("name", "description", "restart_policy")}
+        labels = "\n".join(f"{name}={value}" for name, value in container.labels.items())
+        return {"labels": labels, **{name: getattr(container, name) for name in ("name", "description", "restart_policy")}}
     if section == "made":
         lines = "\n".join(f"{name}={value}" for name, value in container.env.items())
         return {"image": container.image, "command": shlex.join(container.command), "env": lines}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from containers.services import backupwork, execs, heal, logkeeping, logwatch, sweep, tunnels
+from containers.services import backupwork, execs, heal, logkeeping, logwatch, scheduleruns, scheduletime, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -69,3 +69,15 @@ def drop_backups() -> int:
 def tidy_backups() -> dict[str, int]:
     """Each minute: work that lost its worker, work that waits, archives that are to go."""
     return backupwork.sweep()
+
+
+@shared_task(name="containers.tasks.look_at_schedules", ignore_result=True, time_limit=120)
+def look_at_schedules() -> dict[str, int]:
+    """Every 20 s: schedules that are due, runs that go on."""
+    return scheduletime.look()
+
+
+@shared_task(name="containers.tasks.advance_schedule", ignore_result=True, time_limit=120)
+def advance_schedule(run_id: str) -> bool:
+    """The next steps of one run, as far as they can be done now."""
+    return scheduleruns.advance(run_id)

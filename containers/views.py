@@ -34,6 +34,7 @@ from nodes.operation_views import started_toast
 
 ORDERS = ("name", "status", "created_at", "node__name", "image")
 PAGE_ROWS = 25
+SHOWN_RIGHTS = ("logs", "console", "edit", "delete", "exec", "files", "grant", "choose_node", "backups", "schedules")
 
 
 def dressed(containers: list[Container], user: Any) -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def frame(user: Any, container: Container, tab: str) -> dict[str, Any]:
         "container": container,
         "tab": tab,
         "buttons": buttons(container, user, held=held),
-        "may": {name: f"containers.{name}" in held for name in ("logs", "console", "edit", "delete", "exec", "files", "grant", "choose_node")},
+        "may": {name: f"containers.{name}" in held for name in SHOWN_RIGHTS},
         "sees_node": has(user, "nodes.view"),
         "is_live": bool(container.stats) and container.status in (Status.RUNNING, Status.PAUSED),
         "points": sparks([container.pk]).get(container.pk, {}),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
+from django.template import loader
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from lormas.common.api import problems
+from lormas.common.database import trouble
+from lormas.common.errors import Problem
 from lormas.common.middleware import is_api
 
 
@@ -39,6 +44,21 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """handler500; Django has logged the exception."""
+    error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+    found = trouble(error) if error is not None else None
+    if found is not None:
+        return _trouble(request, found)
     if is_api(request.path):
         return problems.response(request, 500, detail="Something went wrong on our side. Name the request id when you report it.")
     return defaults.server_error(request)
+
+
+def _trouble(request: HttpRequest, found: Problem) -> HttpResponse:
+    """The page needs no database: nobody knows who asks."""
+    if is_api(request.path):
+        response = problems.response(request, found.status, code=found.code, title=found.title, detail=found.detail, extra=found.extra)
+    else:
+        response = HttpResponse(loader.get_template("503.html").render({"title": found.title, "detail": found.detail}), status=found.status)
+    if wait := found.extra.get("retry_after"):
+        response.headers["Retry-After"] = str(wait)
+    return response

@@ -143,7 +143,7 @@ def _database() -> dict[str, Any]:
         }
     file = Path(urlsplit(address).path) if address else (env["DB_PATH"] or DATA_DIR / "lormas.sqlite3")
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "lormas.common.sqlite3",
         "NAME": str(file),
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",

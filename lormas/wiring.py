@@ -66,10 +66,6 @@ NODE_CARRIERS: tuple[str, ...] = ("containers.carrying.ensure",)
 NODE_SILENT: tuple[str, ...] = ("containers.services.failover.sweep",)
 """handler() -> int: called by the warden every few seconds while it may judge nodes (R10): what to do about those that are lost."""
 
-FAILOVER_BACKUP: dict[str, str] = {}
-""" "latest" -> handler(container) -> a good backup or None; "restore" -> handler(container, backup, *, start): make it anew on its (new) node from
-that backup, inside the caller's transaction. Empty: there are no backups."""
-
 CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel"}
 """Kind of operation -> handler(operation, *, actor, reason): how it is called off, where ending its row is not enough. Raises Conflict."""
 
@@ -90,7 +86,7 @@ SINKS: dict[str, str] = {}
 `containers.heal_given_up`, `containers.log_alert` and all the others."""
 
 MACHINE_SOURCES: dict[str, str] = {"container": "containers.access.get_container", "containers": "containers.access.visible_containers"}
-"""What a machine of the pool may be made of -> get(user, id), which raises NotFound, and all(user), a query: rooms on one floor don't see each other."""
+"""What a machine of the pool may be made of -> get(user, id), which raises NotFound, and all(user): rooms on one floor don't see each other."""
 
 JOBS: dict[str, dict[str, str | int]] = {
     "containers.tidy": {
@@ -98,6 +94,12 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "containers.tasks.tidy",
         "every_seconds": 60,
         "limit_seconds": 300,
+    },
+    "containers.schedules": {
+        "title": "Schedules of containers that are due",
+        "run": "containers.tasks.look_at_schedules",
+        "every_seconds": 20,
+        "limit_seconds": 120,
     },
     "containers.tidy_backups": {
         "title": "Backups: what lost its worker, what waits, archives that are to go",

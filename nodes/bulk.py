@@ -161,8 +161,8 @@ class BulkStream:
         if self._closed:
             return
         self._closed = True
-        if self.end is None:
-            await live.hub().hand(down(self.stream_id), self._frames.pack(GONE))
+        # Also after a good end: the agent waits for it before it lets go of its socket.
+        await live.hub().hand(down(self.stream_id), self._frames.pack(GONE))
         await self._tap.close()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -22,7 +25,7 @@ from nodes.states import COMMAND_OPEN, OPERATION_OPEN, CommandState, OperationSt
 log = structlog.get_logger(__name__)
 
 QUICK_SECONDS = 3.0
-"""Most operations end within this: so long `wait_for` looks every 25 ms, later less often."""
+"""Most operations end within this: so long `wait_for` looks every 50 ms at what other processes settle, later less often."""
 COMMAND_GRACE = timedelta(seconds=60)
 """How long an operation that is over its deadline still waits for a command that the agent has accepted."""
 
@@ -123,26 +126,61 @@ def settle_operation(
         if settled:
             Operation.objects.filter(pk=op_id, started_at__isnull=True).update(started_at=now)
             _publish(op_id)
+            transaction.on_commit(lambda: _wake(op_id))
     return bool(settled)
+
+
+_waiting: dict[str, set[threading.Event]] = {}
+_waiting_lock = threading.Lock()
+
+
+def _wake(op_id: UUID | str) -> None:
+    """Those who wait in this process look at once; others when their pause is over."""
+    with _waiting_lock:
+        for waiter in _waiting.get(str(op_id), ()):
+            waiter.set()
+
+
+@contextlib.contextmanager
+def _waiter(op_id: UUID | str) -> Iterator[threading.Event]:
+    key, waiter = str(op_id), threading.Event()
+    with _waiting_lock:
+        _waiting.setdefault(key, set()).add(waiter)
+    try:
+        yield waiter
+    finally:
+        with _waiting_lock:
+            _waiting[key].discard(waiter)
+            if not _waiting[key]:
+                del _waiting[key]
 
 
 def wait_for(op_id: UUID | str, seconds: float) -> Operation:
     """The operation once it has ended, or as it is when `seconds` are over. Blocks its thread; holds no database connection while it sleeps."""
     end = time.monotonic() + seconds
-    pause = 0.025
-    while True:
-        operation = Operation.objects.get(pk=op_id)
-        left = end - time.monotonic()
-        if not operation.is_open or left <= 0:
-            return operation
-        if not connection.in_atomic_block:
-            connection.close()
-        time.sleep(min(pause, left))
-        if seconds - left > QUICK_SECONDS:
-            pause = min(pause * 1.3, 0.25)
+    pause = 0.05
+    with _waiter(op_id) as settled:
+        while True:
+            settled.clear()
+            operation = Operation.objects.get(pk=op_id)
+            left = end - time.monotonic()
+            if not operation.is_open or left <= 0:
+                return operation
+            if not connection.in_atomic_block:
+                connection.close()
+            settled.wait(min(pause, left))
+            if seconds - left > QUICK_SECONDS:
+                pause = min(pause * 1.3, 0.25)
 
 
-ROOM_OF: Final = {"container": "containers", "node": "nodes", "cluster": "clusters", "reservation": "reservations", "job": "settings"}
+ROOM_OF: Final = {
+    "container": "containers",
+    "node": "nodes",
+    "cluster": "clusters",
+    "machine": "machines",
+    "reservation": "reservations",
+    "job": "settings",
+}
 """Whose scopes let an API key see its owner's operations, by what they act on. What is not here, no key sees."""
 LOOKING: Final = ("view", "logs")
 """Scopes that let a key look, and cancel nothing."""

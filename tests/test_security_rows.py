@@ -10,8 +10,6 @@ ROOT = Path(__file__).parents[1]
 OWED = {
     "C13": "schedules come with their room",
     "D17": "the catalog comes with its room",
-    "R28": "comes with the chaos suite",
-    "R30": "comes with the chaos suite",
     "R46": "backups come with their room",
     "R47": "upgrades from released versions: none is released",
     "R51": "usage comes with billing",

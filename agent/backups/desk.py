@@ -18,7 +18,7 @@ from agent.files.beneath import FileRefused
 from agent.files.desk import FileDesk, OpenFiles
 from agent.files.entries import open_folder
 from agent.files.quota import FLOOR_BYTES
-from agent.files.transfers import SEND_SECONDS, Pipe, Outlet
+from agent.files.transfers import SEND_SECONDS, Outlet, Pipe
 from agent.protocol import backups as ask
 from agent.protocol.files import FileScope
 from agent.runtimes.base import Runtime, RuntimeFailure

@@ -19,8 +19,8 @@ from agent.files.tree import CHUNK, HIDDEN, Tree
 
 TOLD_BYTES = 8 * 1024 * 1024
 DEEPEST = 256
-OWNER_HEADER = "LORMAS.owner"
-"""Of the archive as a whole: who the folder itself belongs to, as `uid:gid`; elsewhere that is somebody else."""
+ITSELF = "."
+"""The first member: the folder itself. Whom it belongs to is somebody else on another node, and so is whatever belongs to the same one below."""
 
 
 @dataclass(slots=True)
@@ -126,9 +126,12 @@ def pack(tree: Tree, sink: Summed, *, ignore: list[str], tell: Callable[[int], N
         "format": tarfile.PAX_FORMAT,
         "bufsize": CHUNK,
         "copybufsize": CHUNK,
-        "pax_headers": {OWNER_HEADER: f"{top.st_uid}:{top.st_gid}"},
     }
     with tarfile.open(fileobj=_Told(sink), **options) as out:  # type: ignore[call-overload]
+        itself = tarfile.TarInfo(ITSELF)
+        itself.type, itself.mode, itself.mtime = tarfile.DIRTYPE, stats.S_IMODE(top.st_mode) & 0o777, int(top.st_mtime)
+        itself.uid, itself.gid = top.st_uid, top.st_gid
+        out.addfile(itself)
         for path, found, folder, name in _below(tree._root, "", Denylist(ignore), packed, top.st_dev, 0):
             member = tarfile.TarInfo(path)
             member.mode, member.mtime = stats.S_IMODE(found.st_mode) & 0o777, int(found.st_mtime)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.backups.gzips import Unpacker
-from agent.backups.packing import DEEPEST, OWNER_HEADER
+from agent.backups.packing import DEEPEST, ITSELF
 from agent.files.beneath import FileRefused
 from agent.files.entries import write_all
 from agent.files.openat2 import open_beneath
@@ -116,9 +116,10 @@ class Side:
             with tarfile.open(fileobj=incoming, mode="r|", tarinfo=_Head, bufsize=CHUNK) as archive:  # type: ignore[call-overload]
                 while (member := archive.next()) is not None:
                     archive.members.clear()
-                    if self._was == (-1, -1):
-                        self._was = _owner_said(archive.pax_headers.get(OWNER_HEADER, ""))
-                    self._put(archive, member)
+                    if member.name == ITSELF and member.isdir():
+                        self._was = (member.uid, member.gid)
+                    else:
+                        self._put(archive, member)
         except tarfile.TarError as error:
             raise unsafe(f"The archive is damaged: {str(error)[:200]}.") from error
         for path, mode, uid, gid, mtime in reversed(self.unpacked.folders):
@@ -178,8 +179,3 @@ class Side:
         os.fchmod(descriptor, mode)
         with suppress(OSError, OverflowError):
             os.utime(descriptor, (mtime, mtime))
-
-
-def _owner_said(text: str) -> tuple[int, int]:
-    uid, _, gid = text.partition(":")
-    return (int(uid), int(gid)) if uid.isdigit() and gid.isdigit() else (-2, -2)

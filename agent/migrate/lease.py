@@ -1,4 +1,4 @@
-"""A node that has not heard of its panel for so long that its containers may be started elsewhere stops them by itself (docs/adr/0015).
+"""A node that has not heard of its panel for so long that its containers may be started elsewhere stops them by itself (docs/adr/0017).
 
 The panel waits twice as long before it does so, so that whoever is right about the network, no container runs twice. Counted from the last frame
 heard, over restarts of the agent too; an agent that is not started again can't stop anything (see docs/operations/moving.md).

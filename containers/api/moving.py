@@ -15,7 +15,7 @@ from containers.api.views import OPERATION, WAIT, actor_of, checked
 from containers.models.moving import Migration, Phase
 from containers.services import leftovers, migrate
 from lormas.common.api.serializers import StrictSerializer
-from nodes.access import get_cluster, get_node, visible_nodes
+from nodes.access import choosable_nodes, get_cluster, get_node
 from nodes.api.operations import operation_response, wait_seconds
 
 TO = OpenApiParameter("node", str, description="Only to this node.")
@@ -112,7 +112,7 @@ class ContainerMigrate(APIView):
         container = access.get_container(request.user, container_id, "containers.choose_node")
         asked = request.query_params.get("node")
         to = get_node(request.user, asked) if asked else None
-        found = migrate.plan(container, to=to, among=visible_nodes(request.user))
+        found = migrate.plan(container, to=to, among=choosable_nodes(request.user))
         return Response(MovePlanSerializer(plan_of(found, running=migrate.running_move(container))).data)
 
     @extend_schema(request=MigrateSerializer, responses=OPERATION, parameters=[WAIT])
@@ -128,7 +128,7 @@ class ContainerMigrate(APIView):
             to=get_node(request.user, body["node"]) if body.get("node") else None,
             cluster=get_cluster(request.user, body["cluster"]) if body.get("cluster") else None,
             reason=body["reason"],
-            among=visible_nodes(request.user),
+            among=choosable_nodes(request.user),
         )
         return operation_response(request, operation)
 
@@ -138,7 +138,7 @@ class NodeLeftCopies(APIView):
 
     @extend_schema(responses={200: LeftCopySerializer(many=True)})
     def get(self, request: Request, node_id: str) -> Response:
-        node = get_node(request.user, node_id)
+        node = get_node(request.user, node_id, "nodes.edit")
         return Response(LeftCopySerializer([leftovers.as_data(copy) for copy in leftovers.on_node(node)], many=True).data)
 
 

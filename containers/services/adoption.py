@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from agent.protocol.foreign import AdoptPayload, Foreign, ForeignLook, ForeignSummary
@@ -118,7 +119,8 @@ def proposed_name(found: Foreign, *, user: Any) -> str:
 def limits_for(found: Foreign) -> Asked:
     """As it has them; where it has none the defaults count."""
     had = found.limits
-    return Asked(cpus=had.cpus, memory_bytes=had.memory_bytes, swap_bytes=had.swap_bytes, io_weight=had.io_weight, pids=had.pids or Asked().pids)
+    cpus, memory_bytes = had.cpus or settings.CONTAINER_CPU_LIMIT, had.memory_bytes or settings.CONTAINER_MEMORY_LIMIT
+    return Asked(cpus=cpus, memory_bytes=memory_bytes, swap_bytes=had.swap_bytes, io_weight=had.io_weight, pids=had.pids or Asked().pids)
 
 
 def _written(node: Node, found: Foreign, *, name: str, asked: Asked | None, user: Any) -> Container:

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from agent.protocol.backups import BackupRead, BackupWrite
 from audit.services import SYSTEM, record
 from containers.models import Backup, BackupWork, Container
-from containers.services import backups
+from containers.services import backupanew, backups
 from containers.services.backupcarry import Carried, CarryFailed, alone, bring, fetch, summed_up
 from containers.services.backupwork import Pulse, Stopped, stop_for
 from containers.services.publish import target
@@ -87,9 +87,15 @@ def create(work: BackupWork, pulse: Pulse) -> dict[str, Any]:
 def restore(work: BackupWork, pulse: Pulse) -> dict[str, Any]:
     """From the store into the container. The old files stay until all of the new are there and right."""
     backup, container = work.backup, work.container
-    pulse.tell(0, "Stopping the container")
-    stop_for(work, restart=work.options.get("start") is not False)
+    if work.options.get("make"):
+        pulse.tell(0, "Making the container")
+        backupanew.make(work, pulse)
+    else:
+        pulse.tell(0, "Stopping the container")
+        stop_for(work, restart=work.options.get("start") is not False)
     done = into(container, backup, pulse, may_finish=lambda: backups.is_open(work.operation_id))
+    if work.options.get("start_after"):  # only now: what could not be restored is not to run empty
+        BackupWork.objects.filter(pk=work.pk).update(options={**work.options, "restart": True})
     record(
         "containers.backup_restored",
         actor=SYSTEM,

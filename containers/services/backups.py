@@ -154,7 +154,7 @@ def create_backup(
             by=user if getattr(user, "pk", None) else None,
             by_label=actor.label[:255],
         )
-        work = _open_work(Kind.CREATE, made, container, user=user, options={"stop_first": stop_first})
+        work = open_work(Kind.CREATE, made, container, user=user, options={"stop_first": stop_first})
         record("containers.backup", actor=actor, target=target(container), after={"backup": str(made.pk), "name": made.name})
         announce(made)
     return made, work.operation
@@ -177,7 +177,7 @@ def bytes_of(backups: Any) -> int:
     return int(backups.aggregate(total=Sum("size_bytes"))["total"] or 0)
 
 
-def _open_work(kind: str, backup: Backup, container: Container, *, user: Any, options: dict[str, Any] | None = None) -> BackupWork:
+def open_work(kind: str, backup: Backup, container: Container, *, user: Any, options: dict[str, Any] | None = None) -> BackupWork:
     """Inside a transaction. Raises Locked."""
     operation = operations.open_operation(
         f"container.{'backup' if kind == Kind.CREATE else f'backup_{kind}'}",
@@ -243,7 +243,7 @@ def restore_into(container: Container, backup: Backup, *, user: Any, actor: Acto
             extra={"state": container.status, "allowed": []},
         )
     with transaction.atomic():
-        work = _open_work(Kind.RESTORE, backup, container, user=user, options={"start": start})
+        work = open_work(Kind.RESTORE, backup, container, user=user, options={"start": start})
         record(
             "containers.backup_restore",
             actor=actor,
@@ -270,7 +270,7 @@ def _about(backup: Backup, kind: str, *, user: Any, actor: Actor) -> Operation:
     if backup.state != State.GOOD or container is None:
         raise Conflict("Only a finished backup of a container that is still there can be checked.", code="not_usable", extra={"state": backup.state})
     with transaction.atomic():
-        work = _open_work(kind, backup, container, user=user)
+        work = open_work(kind, backup, container, user=user)
         record(f"containers.backup_{kind}", actor=actor, target=target(container), after={"backup": str(backup.pk)})
     return work.operation
 

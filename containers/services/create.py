@@ -258,14 +258,15 @@ def port_taken(node: Node, host: int, protocol: str, index: int) -> Conflict:
     )
 
 
-def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int, str]]) -> None:
-    """Rows under the unique constraint; a rival who took the same free port makes us try the next one. Wishes without any number get one
-    together if their protocols differ: a server is told one port and may use it for both.
+def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int, str]]) -> list[Port]:
+    """A row for each wish, in their order, under the unique constraint; a rival who took the same free port makes us try the next one. Wishes
+    for one container port, or for the one that a server is told, get one number together for TCP and UDP.
 
     Raises:
         Refused `port_out_of_range`, `no_free_port`. Conflict `port_taken`.
     """
     _check_host_ports(node, [w for w in wishes if w[1]])
+    made: dict[int, Port] = {}
     for group in _together(wishes):
         first, (_, host, _) = group[0]
         protocols = [protocol for _, (_, _, protocol) in group]
@@ -281,6 +282,7 @@ def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int
                 with transaction.atomic():
                     for row in rows:
                         row.save(force_insert=True)
+                made |= {index: row for (index, _), row in zip(group, rows, strict=True)}
                 break
             except IntegrityError:
                 if host:
@@ -288,6 +290,7 @@ def allocate_ports(container: Container, node: Node, wishes: list[tuple[int, int
         else:
             names = " and ".join(protocols)
             raise Refused(f"{node.name} has no free {names} port left in {node.port_first}-{node.port_last}.", code="no_free_port")
+    return [made[index] for index in range(len(wishes))]
 
 
 def _together(wishes: list[tuple[int, int, str]]) -> list[list[tuple[int, tuple[int, int, str]]]]:
@@ -295,8 +298,8 @@ def _together(wishes: list[tuple[int, int, str]]) -> list[list[tuple[int, tuple[
     groups: list[list[tuple[int, tuple[int, int, str]]]] = []
     for index, wish in enumerate(wishes):
         inside, host, protocol = wish
-        mates = (g for g in groups if not any(g[0][1][:2]) and all(protocol != other for _, (_, _, other) in g))
-        mate = None if inside or host else next(mates, None)
+        mates = (g for g in groups if g[0][1][:2] == (inside, 0) and all(protocol != other for _, (_, _, other) in g))
+        mate = None if host else next(mates, None)
         if mate is not None:
             mate.append((index, wish))
         else:

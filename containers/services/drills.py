@@ -104,7 +104,7 @@ def make(work: BackupWork) -> tuple[Container, Operation]:
             egg=source.egg,
             egg_version=source.egg_version,
             labels={**source.labels, LABEL: str(work.backup_id)},
-            mounts=[mount for mount in source.mounts if mount.get("kind") != "bind"],
+            mounts=[mount for mount in source.mounts if mount.get("kind") not in ("bind", "volume")],
             restart_policy="no",
             desired=Desired.STOPPED,
             placement={"movable": False},

@@ -1,4 +1,4 @@
-"""What becomes of containers whose node is lost: as the node's cluster says, and never so that one runs twice (docs/adr/0015).
+"""What becomes of containers whose node is lost: as the node's cluster says, and never so that one runs twice (docs/adr/0017).
 
 `never`: they wait for their node. `restart_empty`: they are made anew elsewhere, with empty folders. `restore_backup`: made anew from their last good
 backup; those that have none wait. Each gets a higher placement epoch, so that all that the lost node still says or does with it counts for nothing,
@@ -19,9 +19,10 @@ from agent.protocol.commands import CreatePayload
 from agent.protocol.messages import StopSpec
 from audit.services import SYSTEM, record
 from containers import whereabouts
-from containers.models import Container, LeftCopy, Migration, Port
+from containers.models import Backup, Container, LeftCopy, Migration, Port
 from containers.models.moving import HELD
 from containers.services import install
+from containers.services.backups import latest_good_backup, restore_into
 from containers.services.create import CREATE_SECONDS, allocate_ports, demand_of, registry_auth, render_spec
 from containers.services.locks import take
 from containers.services.publish import announce, target
@@ -29,7 +30,6 @@ from containers.spec import as_kept
 from containers.states import Desired, Status
 from lormas.common import clock
 from lormas.common.errors import Conflict, Problem, Refused
-from lormas.common.wires import resolve, wired
 from nodes import commands, events, operations, placement, selectors
 from nodes.models import Cluster, Node
 from nodes.services import claim, release
@@ -52,6 +52,7 @@ def sweep() -> int:
     """Periodic: let containers of lost nodes go elsewhere where their cluster wants that. Returns how many did."""
     lost = Node.objects.select_related("cluster").filter(status=NodeStatus.INACTIVE, gateway="", cluster__isnull=False, lease_seconds__gt=0)
     moved = 0
+    _restore_waiting()
     for node in lost.exclude(cluster__failover="never"):
         if not has_stopped_by_itself(node):
             continue
@@ -104,7 +105,7 @@ def fail_over(container_id: UUID, lost: Node) -> Node | None:
             return None
         if container.placement.get("movable") is False:
             raise Refused("It is set not to move.", code="not_movable")
-        if any(mount.get("kind") == "bind" for mount in container.mounts):
+        if any(mount.get("kind") in ("bind", "volume") for mount in container.mounts):
             raise Refused("It uses folders of its machine itself.", code="not_movable")
         backup = _backup_of(container) if policy == "restore_backup" else None
         if container.running_operation is not None:
@@ -128,10 +129,9 @@ def fail_over(container_id: UUID, lost: Node) -> Node | None:
     return node
 
 
-def _backup_of(container: Container) -> Any:
+def _backup_of(container: Container) -> Backup:
     """The last good one. Raises Refused `no_backup`."""
-    source = wired("FAILOVER_BACKUP")
-    found = resolve(source["latest"])(container) if source else None
+    found = latest_good_backup(container)
     if found is None:
         raise Refused("Its cluster restores the last backup, and it has no good one.", code="no_backup")
     return found
@@ -188,25 +188,53 @@ def _go(container: Container, *, old: Node, node: Node) -> None:
     allocate_ports(container, node, wishes)
 
 
-def _make(container: Container, node: Node, *, backup: Any) -> None:
+def _make(container: Container, node: Node, *, backup: Backup | None) -> None:
     spec = render_spec(container)
     Container.objects.filter(pk=container.pk).update(spec=as_kept(spec), spec_changed=False)
-    if backup is not None:
-        resolve(wired("FAILOVER_BACKUP")["restore"])(container, backup, start=True)
-        return
-    script = install.script_of(container, spec)
+    script = install.script_of(container, spec) if backup is None else None
     if script is not None:
         operation = take(container, "install", user=None, deadline_seconds=install.deadline_seconds())
         install.enqueue_install(container, spec=spec, script=script, operation=operation, start=True, stop=StopSpec())
         return
     operation = take(container, "failover", user=None, deadline_seconds=CREATE_SECONDS)
-    Container.objects.filter(pk=container.pk).update(status=Status.CREATING, status_reason=f"Made anew on {node.name}.", status_since=clock.now())
+    changes: dict[str, Any] = {"status": Status.CREATING, "status_reason": f"Made anew on {node.name}.", "status_since": clock.now()}
+    if backup is not None:  # started when its files are there: `_restore_waiting`
+        container.refresh_from_db(fields=["placed"])
+        changes["placed"] = {**container.placed, "restore": str(backup.pk)}
+    Container.objects.filter(pk=container.pk).update(**changes)
     commands.enqueue(
         node,
         "container.create",
-        payload=CreatePayload(spec=spec, start=True, registry_auth=registry_auth(container)),
+        payload=CreatePayload(spec=spec, start=backup is None, registry_auth=registry_auth(container)),
         operation=operation,
         subject_id=container.pk,
         epoch=container.epoch,
         deadline_seconds=CREATE_SECONDS,
     )
+
+
+def _restore_waiting() -> int:
+    """Those that were made anew from a backup, and are there: their files come, then they start. Returns how many were begun."""
+    begun = 0
+    waiting = Container.objects.alive().unlocked().filter(placed__has_key="restore", observed__in=("created", "exited"))
+    for container in waiting.select_related("node", "operation")[:AT_ONCE]:
+        backup = Backup.objects.filter(pk=container.placed["restore"]).first()
+        try:
+            with transaction.atomic():
+                left = {key: value for key, value in container.placed.items() if key != "restore"}
+                if not Container.objects.filter(pk=container.pk, placed=container.placed).update(placed=left):
+                    continue
+                if backup is None:
+                    _say_lost(container)
+                    continue
+                restore_into(container, backup, user=None, actor=SYSTEM, start=True)
+                begun += 1
+        except Problem as problem:  # tried again
+            log.info("containers.restore_put_off", container=str(container.pk), reason=problem.detail)
+    return begun
+
+
+def _say_lost(container: Container) -> None:
+    reason = "Its backup was deleted before it could be restored: it is empty, and was not started."
+    Container.objects.filter(pk=container.pk).update(status_reason=reason, desired=Desired.STOPPED)
+    record("containers.failover_waits", actor=SYSTEM, target=target(container), message=reason, outcome="failed")

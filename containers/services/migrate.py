@@ -14,7 +14,7 @@ from django.db.models import Max, QuerySet
 
 from audit.services import Actor, record
 from containers import whereabouts
-from containers.models import Container, LeftCopy, Migration, Port
+from containers.models import BackupWork, Container, LeftCopy, Migration, Port
 from containers.models.moving import BEFORE, HELD, Phase
 from containers.services import migrate_back as back
 from containers.services import migrate_rows as rows
@@ -25,7 +25,7 @@ from containers.services.power import stop_spec
 from containers.services.publish import announce, target
 from containers.states import Desired, Status
 from lormas.common import clock
-from lormas.common.errors import Conflict, Refused
+from lormas.common.errors import Conflict, Locked, Refused
 from nodes import placement, selectors
 from nodes.models import Cluster, Node, Operation
 from nodes.services import claim
@@ -139,6 +139,8 @@ def migrate(
                 code="wrong_state",
                 extra={"state": container.status, "allowed": []},
             )
+        if BackupWork.objects.filter(container=container, is_open=True).exists():
+            raise Locked(f"Work on backups of {container.name} is running: wait for it, or cancel it.")
         found = plan(container, to=to, cluster=cluster, among=among)
         if found.why_not:
             raise Refused(f"{container.name} can't be moved. {found.why_not}", code="not_movable")

@@ -44,13 +44,13 @@ def set_ports(container: Container, node: Node, wishes: Sequence[PortWish]) -> N
         kept.append(port)
     for port in free:
         port.delete()
+    missing = [(wish.container, wish.host, wish.protocol) for wish, there in zip(wishes, kept, strict=True) if there is None]
+    fresh = iter(allocate_ports(container, node, missing))
     rows: list[Port] = []
     for wish, there in zip(wishes, kept, strict=True):
-        if there is None:
-            allocate_ports(container, node, [(wish.container, wish.host, wish.protocol)])
-        elif wish.container and wish.container != there.container_port:
+        if there is not None and wish.container and wish.container != there.container_port:
             there.container_port, there.follows = wish.container, False
-        rows.append(there if there is not None else container.ports.order_by("-id")[0])
+        rows.append(there if there is not None else next(fresh))
     for index, port in enumerate(rows):
         port.is_primary = index == 0
         port.save(update_fields=["container_port", "follows", "is_primary"])

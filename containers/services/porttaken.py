@@ -52,7 +52,7 @@ def with_another(container: Container, command: Command) -> bool:
     node, operation = container.node, container.operation
     if node is None or operation is None or not operation.is_open:
         return False
-    failed = Command.objects.filter(operation=operation, error_code="port_taken").values_list("error_detail", flat=True)
+    failed = list(Command.objects.filter(operation=operation, error_code="port_taken").order_by("sequence").values_list("error_detail", flat=True))
     rows = list(Port.objects.select_for_update().filter(container=container))
     taken = taken_in(command.error_detail, (row.host_port for row in rows))
     wrong = [row for row in rows if row.host_port in taken]
@@ -73,6 +73,8 @@ def with_another(container: Container, command: Command) -> bool:
         fields["install_state"] = InstallState.DONE
     Container.objects.filter(pk=container.pk).update(**fields)
     notes = [f"Port {old} is in use on the node by something else: its port is {new} now." for old, new in moved]
+    # A first try leaves nothing on its node, its log neither: what was told there is told again.
+    again = [f"Port {number} is in use on the node by something else." for detail in failed[:-1] for number in _NUMBER.findall(detail)]
     left = (operation.deadline - clock.now()).total_seconds()
     commands.enqueue(
         node,
@@ -83,7 +85,7 @@ def with_another(container: Container, command: Command) -> bool:
             replace=not first,
             stop=power.stop_spec(container, None),
             registry_auth=registry_auth(container),
-            notes=notes,
+            notes=[*(dict.fromkeys(again) if first else ()), *notes],
         ),
         operation=operation,
         subject_id=container.pk,

@@ -16,6 +16,7 @@ from containers.services.publish import announce, target
 from eggs.definition import EggDefinition
 from eggs.models import EggVersion
 from lormas.common import clock, live
+from lormas.common.database import done_again
 from lormas.common.errors import Conflict, Invalid, Problem, Refused
 
 MAX_CONTAINERS = 1000
@@ -82,6 +83,7 @@ def _put(container: Container, version: EggVersion | None, image: str, startup: 
     container.egg_version, container.image, container.startup, container.variables = version, image, startup, variables
 
 
+@done_again
 def roll_out(version: EggVersion, ids: Sequence[UUID], *, user: Any, actor: Actor) -> Rollout:
     """Give the version to these containers; the doors have checked that the person may edit each. One that can't take it keeps what it has,
     and its item says why. Running containers get it when they are started next.

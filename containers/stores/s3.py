@@ -10,6 +10,7 @@ from containers.stores.base import PIECE_BYTES, StoreFault
 
 PART_BYTES = 16 * 1024 * 1024
 """S3 takes 10,000 parts: archives up to 160 GB."""
+UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "ClientConnectorError")
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 
@@ -24,8 +25,12 @@ def _faults() -> Iterator[None]:
         raise StoreFault("There is no such bucket, or the archive is gone from it.") from error
     except PermissionError as error:
         raise StoreFault(f"The storage refuses this access: {str(error)[:160]}") from error
+    except (ConnectionError, TimeoutError) as error:
+        raise StoreFault("The storage does not answer at its endpoint.") from error
     except Exception as error:  # botocore's and aiohttp's many kinds: the same sentence for all, and what they say of it
-        raise StoreFault(f"The storage does not do it: {type(error).__name__}: {str(error)[:200]}") from error
+        if type(error).__name__ in UNREACHABLE:
+            raise StoreFault("The storage does not answer at its endpoint.") from error
+        raise StoreFault(f"The storage does not do it: {type(error).__name__}: {str(error)[:160]}") from error
 
 
 class S3Draft:

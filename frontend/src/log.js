@@ -1,6 +1,7 @@
 // <lm-log>: a container's log, live. Lines come over the socket from the last seq seen; older ones from GET /api/containers/{id}/logs?before=.
 import { render, strip } from "./ansi.js";
 import { absolute, clock, when } from "./format.js";
+import { LEVELS, detect } from "./levels.js";
 import { socket } from "./socket.js";
 import { say, toast } from "./ui.js";
 
@@ -14,7 +15,7 @@ class Log extends HTMLElement {
     this.container = this.dataset.container;
     this.words = this.dataset;
     this.view = this.querySelector(".log-view"); this.empty = this.querySelector(".log-empty"); this.fresh = this.querySelector(".log-new");
-    this.find = this.querySelector("[data-log=find]"); this.hitsBox = this.querySelector("[data-log=hits]"); this.stream = this.querySelector("[data-log=stream]");
+    this.find = this.querySelector("[data-log=find]"); this.hitsBox = this.querySelector("[data-log=hits]"); this.stream = this.querySelector("[data-log=stream]"); this.level = this.querySelector("[data-log=level]");
     this.lines = []; this.blocks = []; this.queue = []; this.last = 0; this.first = Infinity; this.follow = true; this.paused = false; this.unseen = 0; this.hit = -1; this.onlyHits = false;
     this.stick = () => { if (this.follow) this.view.scrollTop = this.view.scrollHeight; };
     this.view.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -27,7 +28,7 @@ class Log extends HTMLElement {
     this.addEventListener("click", (event) => this.clicked(event));
     this.find?.addEventListener("input", () => { clearTimeout(this.findTimer); this.findTimer = setTimeout(() => this.search(), 120); });
     this.find?.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); this.jump(event.shiftKey ? -1 : 1); } else if (event.key === "Escape") { this.find.value = ""; this.search(); } });
-    this.stream?.addEventListener("change", () => this.again());
+    for (const choice of [this.stream, this.level]) choice?.addEventListener("change", () => this.again());
     for (const name of ["wrap", "times"]) { let wish = null; try { wish = localStorage.getItem(`lormas-log-${name}`); } catch { /* private mode */ } this.toggle(name, wish === null ? name === "wrap" : wish === "1"); }
     this.command();
     this.heard = (event) => this.message(event.detail);
@@ -93,7 +94,8 @@ class Log extends HTMLElement {
       return row;
     }
     const kind = KIND[line.stream], at = when(line.time);
-    row.className = kind ? `ln ${kind}` : "ln";
+    line.level = line.stream === "application" || line.stream === "error" ? detect(strip(line.raw ?? "")) : "";
+    row.className = `ln${kind ? ` ${kind}` : ""}${line.level === "warn" || line.level === "error" ? ` l-${line.level}` : line.level === "debug" ? " l-debug" : ""}`;
     row.title = `${absolute(at)}${line.stream === "application" ? "" : ` · ${line.stream === "error" ? "stderr" : line.stream}`}`;
     const time = document.createElement("time"); time.textContent = clock(at); row.append(time);
     const text = document.createElement("span"); render(text, line.raw); row.append(text);
@@ -106,6 +108,8 @@ class Log extends HTMLElement {
   fits(line) {
     const wish = this.stream?.value;
     if (wish && line.stream !== wish && !(line.gap || line.words)) return false;
+    // lines that don't say count as info, as in the search over all logs
+    if (this.level?.value && !(line.gap || line.words) && LEVELS.indexOf(line.level || "info") < LEVELS.indexOf(this.level.value)) return false;
     return !(this.onlyHits && this.needle && !this.textOf(line).includes(this.needle));
   }
   reset() { this.lines = []; this.blocks = []; this.view.replaceChildren(); this.first = Infinity; this.done = false; this.say(this.words.none); }

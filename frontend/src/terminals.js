@@ -193,7 +193,7 @@ class Tab {
     this.place.append(box, this.words);
     this.made = makeTerminal(box, { label: `${this.host.w.term} ${this.name}`, answers: () => this.viewers === 1 && performance.now() - this.openedAt > SETTLED_MS });
     this.made.fit();
-    this.made.term.onData((data) => { if (this.id && !socket.send({ type: "terminal_input", terminal_id: this.id, data })) this.note(this.host.w.lost); });
+    this.made.term.onData((data) => { if (!this.id) { this.early = ((this.early ?? "") + data).slice(0, 4096); return; } if (!socket.send({ type: "terminal_input", terminal_id: this.id, data })) this.note(this.host.w.lost); });
     this.made.term.onBinary((data) => { if (this.id) socket.send({ type: "terminal_input", terminal_id: this.id, data }); });
     this.made.term.onResize(({ cols, rows }) => { if (this.id && !this.theirs) socket.send({ type: "terminal_resize", terminal_id: this.id, cols, rows }); });
     socket.subscribe(this.key, () => ({ type: "terminal_open", id: `term:${this.name}`, container_id: this.host.container, name: this.name, cols: this.made.term.cols, rows: this.made.term.rows }));
@@ -208,7 +208,7 @@ class Tab {
     find("viewers").textContent = this.id ? (this.viewers > 1 ? fill(this.host.w.viewers, this.viewers) : this.host.w.alone) : "";
     find("recorded").hidden = !(this.id && this.recorded); find("kill").hidden = !this.id;
   }
-  opened(m) { this.id = m.terminal_id; this.viewers = m.viewers ?? 1; this.recorded = m.recorded; this.openedAt = performance.now(); this.note(""); this.made.term.reset(); this.made.term.options.disableStdin = false; this.ended = false; this.sized(m); this.tell(); this.fit(); const { cols, rows } = this.made.term; if (cols !== m.cols || rows !== m.rows) socket.send({ type: "terminal_resize", terminal_id: this.id, cols, rows }); }
+  opened(m) { this.id = m.terminal_id; this.viewers = m.viewers ?? 1; this.recorded = m.recorded; this.openedAt = performance.now(); this.note(""); this.made.term.reset(); this.made.term.options.disableStdin = false; this.ended = false; this.sized(m); this.tell(); this.fit(); const { cols, rows } = this.made.term; if (cols !== m.cols || rows !== m.rows) socket.send({ type: "terminal_resize", terminal_id: this.id, cols, rows }); if (this.early) socket.send({ type: "terminal_input", terminal_id: this.id, data: this.early }); this.early = ""; }
   output(m) { if (m.skipped) this.openedAt = performance.now(); this.made.term.write(m.data); }
   sized(m) { if (m.viewers) this.viewers = m.viewers; }
   resized(m) { this.sized(m); this.recorded = m.recorded; this.tell(); const { term } = this.made; if (m.cols && m.rows && (term.cols !== m.cols || term.rows !== m.rows) && this.viewers > 1) { this.theirs = true; term.resize(m.cols, m.rows); this.theirs = false; } }

@@ -71,6 +71,7 @@ class Question(TypedDict, total=False):
     after: int
     data: str
     bytes: int
+    origin: str
 
 
 # -------------------------------------------------------------------------------------------------------------- sync side
@@ -255,6 +256,10 @@ class Hub:
             log.warning("live.publish_failed", channel=channel, error=str(error))
             return 0
 
+    def publish_here(self, channel: str, data: bytes) -> None:
+        """Bytes to the viewers of this process only: where it is known that there are no others, Redis is spared the work."""
+        self._deliver(channel, data)
+
     async def hand(self, channel: str, data: bytes) -> bool:
         """Bytes to the one viewer of a channel: directly if it is of this process, else through Redis. False if there is none."""
         if channel in self._taps:
@@ -304,9 +309,9 @@ class Hub:
             raise NodeOffline(f"the message broker does not answer: {error}") from error
 
     async def tell_node(self, node_id: uuid.UUID | str, question: Question) -> int:
-        """One-way message to a node's gateway; returns how many gateways listen (0: offline)."""
+        """One-way message to a node's gateway, which learns from `origin` which process asks; returns how many gateways listen (0: offline)."""
         channel = f"node:{node_id}"
-        data = json.dumps(question, separators=(",", ":")).encode()
+        data = json.dumps({**question, "origin": ORIGIN.hex()}, separators=(",", ":")).encode()
         self._deliver(channel, data)
         return int(await self._redis.publish(PREFIX + channel, ORIGIN + data))
 

@@ -76,11 +76,19 @@ def migrate() -> int:
     from django.db import DatabaseError, connection
     from django.db.migrations.executor import MigrationExecutor
 
+    from lormas.common.sqlite3 import template
+
+    database = Path(connection.settings_dict["NAME"]) if connection.vendor == "sqlite" else None
+    was_empty = database is not None and template.is_empty(database)
+    if database is not None and was_empty:
+        template.begin(database)
     try:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
         if pending:
             call_command("migrate", verbosity=0, interactive=False)
+            if database is not None and was_empty:
+                template.keep(database)
     except DatabaseError as error:
         reason = " ".join(str(error).split())[:200]
         raise Trouble(f"the database can't be used ({reason}): start it, or correct DATABASE_URL.") from error

@@ -60,6 +60,21 @@ STATES: dict[str, dict[str, tuple[Any, str]]] = {
         "cancelled": (lazy("Cancelled"), "hollow"),
         "timed_out": (lazy("Timed out"), "red hollow"),
     },
+    "backup": {
+        "pending": (lazy("Waiting"), "blue hollow"),
+        "running": (lazy("Being made"), "blue busy"),
+        "good": (lazy("Good"), "green"),
+        "damaged": (lazy("Damaged"), "red"),
+        "failed": (lazy("Failed"), "red"),
+        "deleting": (lazy("Being deleted"), "hollow"),
+    },
+    "run": {
+        "running": (lazy("Running"), "blue busy"),
+        "waiting": (lazy("Waiting"), "blue hollow"),
+        "succeeded": (lazy("Done"), "green"),
+        "failed": (lazy("Failed"), "red"),
+        "skipped": (lazy("Skipped"), "hollow"),
+    },
     "machine": {
         "available": (lazy("Available"), "green"),
         "reserved": (lazy("Reserved"), "hollow"),

@@ -290,7 +290,8 @@ class AgentSession:
             case "rpc":
                 await self._ask(question)
             case "watch":
-                await self._streams.watch(question["container_id"], after=int(question.get("after", -1)))
+                elsewhere = question.get("origin") != live.ORIGIN.hex()
+                await self._streams.watch(question["container_id"], after=int(question.get("after", -1)), elsewhere=elsewhere)
             case "exec":
                 await self._streams.exec(question["stream_id"], question["container_id"], payload)
             case "terminal":

@@ -42,6 +42,8 @@ class Watch:
     renewed_at: float
     last_seq: int
     unpaid: int = 0
+    elsewhere_until: float = 0.0
+    """Until then viewers of other processes may read it; without them Redis need not carry it."""
 
 
 @dataclass(slots=True)
@@ -68,8 +70,8 @@ class Streams:
 
     # ---------------------------------------------------------------------------------------------- questions from viewers
 
-    async def watch(self, container_id: str, *, after: int = -1) -> None:
-        """Begin, or renew the lease."""
+    async def watch(self, container_id: str, *, after: int = -1, elsewhere: bool = True) -> None:
+        """Begin, or renew the lease. `elsewhere`: it is another process that asks."""
         now = time.monotonic()
         found = self._watches.get(container_id)
         if found is None:
@@ -77,6 +79,8 @@ class Streams:
             self._watches[container_id] = found
             self._by_stream[found.stream_id] = found
         found.lease_until = now + WATCH_LEASE_SECONDS
+        if elsewhere:
+            found.elsewhere_until = found.lease_until
         if now - found.renewed_at >= RENEW_SECONDS:
             found.renewed_at = now
             await self._send(
@@ -173,7 +177,10 @@ class Streams:
         if str(uuid.UUID(bytes=data[17:33])) != watch.container_id:
             return f"log of another container on the stream of {watch.container_id}"
         watch.last_seq = int.from_bytes(data[41:49], "big", signed=True)
-        await hub().publish(f"log:{watch.container_id}", data)
+        if watch.elsewhere_until > time.monotonic():
+            await hub().publish(f"log:{watch.container_id}", data)
+        else:
+            hub().publish_here(f"log:{watch.container_id}", data)
         watch.unpaid += len(data)
         if watch.unpaid >= LOG_CREDIT // 4:
             paid, watch.unpaid = watch.unpaid, 0

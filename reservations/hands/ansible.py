@@ -34,7 +34,7 @@ BOOKS: Final = {"create": "create_users.yml", "remove": "remove_users.yml"}
 PLAY_SECONDS: Final = 100
 """Of one play; with the look before and the one after it still less than the lease of `services.lifecycle`."""
 STOP_SECONDS: Final = 8
-AT_A_TIME: Final = 20
+AT_A_TIME: Final = 10
 """Machines in one play, so that each has its time however many there are: Ansible costs seconds of processor for each."""
 FORKS: Final = 10
 PREFIX: Final = "lormas-hands-"

@@ -65,6 +65,13 @@ async def test_every_promise_is_kept_whatever_breaks_and_what_is_wrong_is_seen(b
         }
         assert any(words.startswith("twins") and twin[:12] in words for words in wrong)
         assert len(await invariants.foreign(broken_world, FAULTS[0], before)) == 1
+        assert broken_world.postgres is not None
+        broken_world.postgres.stop()
+        status, told = await client.once("GET", "/api/containers")
+        assert (status, told["code"]) == (503, "database_unavailable"), told
+        broken_world.postgres.start()
+        assert (await client.ask("GET", "/api/containers"))[0] == 200
+
         ledger.operations["00000000-0000-4000-8000-000000000003"] = "start nothing"
         assert "gone: start nothing" in (await invariants.settled(broken_world, client))[0]
 

@@ -89,3 +89,26 @@ def running(make: Any, agent: PlayedAgent) -> Container:
     container, _ = make("web")
     agent.done(container, "running", started_at="2026-01-01T00:00:00Z")
     return container  # type: ignore[no-any-return]
+
+
+def _api(user: Any) -> Any:
+    from rest_framework.test import APIClient
+
+    client = APIClient()
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def alice_api(alice: Any) -> Any:
+    return _api(alice)
+
+
+@pytest.fixture
+def bob_api(bob: Any) -> Any:
+    return _api(bob)
+
+
+@pytest.fixture
+def root_api(root: Any) -> Any:
+    return _api(root)

@@ -64,8 +64,8 @@ def test_a_server_that_is_told_its_port_has_it_for_tcp_and_udp(make: Any, node: 
     assert [(port.host_port, words) for port, words in game.published] == [(30001, "tcp+udp")]
     only, _ = make("only", image="", egg=egg_of(name="Only", lormas={"ports": [{"container": 0, "protocol": "udp"}]}))
     assert ports(only) == [(30002, 30002, "udp")]
-    several, _ = make("several", ports=[PortWish(0), PortWish(0), PortWish(0, 0, "udp"), PortWish(80)])
-    assert ports(several) == [(30003, 30003, "tcp"), (30003, 30003, "udp"), (30000, 30000, "tcp"), (30002, 80, "tcp")]
+    several, _ = make("several", ports=[PortWish(0), PortWish(0), PortWish(0, 0, "udp"), PortWish(53), PortWish(53, 0, "udp")])
+    assert ports(several) == [(30003, 30003, "tcp"), (30003, 30003, "udp"), (30000, 30000, "tcp"), (30004, 53, "tcp"), (30004, 53, "udp")]
 
 
 def test_what_the_panel_chose_is_chosen_again_and_told(make: Any, agent: Any) -> None:
@@ -92,6 +92,8 @@ def test_it_is_tried_a_few_times_with_another_number_each_and_then_refused(make:
     for _ in range(MOST_TRIES + 1):
         [(number, _, _), _] = ports(game)
         seen.append(number)
+        told = asked(game, agent).notes
+        assert [line.split()[1] for line in told] == [str(port) for port in seen[:-1]]
         agent.failed(game, "port_taken", in_use(number))
     operation.refresh_from_db()
     assert len(set(seen)) == len(seen) == Command.objects.filter(operation=operation).count()
@@ -123,11 +125,12 @@ def test_one_that_ran_before_is_made_anew_with_its_data_and_stays_if_nothing_hel
     assert (game.status, game.spec_changed) == ("running", False)
 
     number = ports(game)[0][0]
-    edit.change(game, user=alice, actor=alice.as_actor(), changes={}, wishes=[PortWish(7000, 30009)])
+    edit.change(game, user=alice, actor=alice.as_actor(), changes={}, wishes=[PortWish(7000, 30009), PortWish(53), PortWish(53, 0, "udp")])
     act(game, "restart", user=alice, actor=alice.as_actor())
     agent.failed(game, "port_taken", in_use(30009))
     game.refresh_from_db()
-    assert ports(game) == [(30009, 7000, "tcp")] and number != 30009
+    assert ports(game) == [(30009, 7000, "tcp"), (30000, 53, "tcp"), (30000, 53, "udp")]
+    assert number != 30009
     assert (game.operation_id, "30009" in game.status_reason) == (None, True)
 
 

@@ -40,6 +40,16 @@ def test_each_section_is_saved_on_its_own(page: Client, running: Container) -> N
     assert 'value="1.5"' in shown and "B=x=y" in shown and "echo hi" in shown
 
 
+def test_labels_are_lines_and_stay_where_a_form_has_none(page: Client, running: Container) -> None:
+    address, general = f"/containers/{running.pk}/settings", {"name": "web", "description": "", "restart_policy": "no"}
+    assert page.post(address, {**general, "labels": "team=a\r\n\r\ntier = front\r\n"}).status_code == 302
+    assert Container.objects.get(pk=running.pk).labels == {"team": "a", "tier": "front"}
+    assert page.post(address, general).status_code == 302
+    assert "tier=front" in page.get(address).content.decode()
+    wrong = page.post(address, {**general, "labels": "lormas.instance=x"})
+    assert wrong.status_code == 400 and "are reserved" in wrong.content.decode() and "lormas.instance=x" in wrong.content.decode()
+
+
 def test_what_is_wrong_is_told_in_place_and_what_was_typed_stays(page: Client, running: Container) -> None:
     address = f"/containers/{running.pk}/settings"
     refused = page.post(address, {"section": "made", "image": "Upper:tag", "command": "x", "env": "NOT A LINE"})

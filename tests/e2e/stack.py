@@ -80,6 +80,8 @@ class AgentProcess:
 
     def __init__(self, *, data: Path, panel_url: str, token: str, runtime: str = "docker", **environment: str) -> None:
         self.data = data
+        self.code = ROOT
+        """Where the agent's code is."""
         self.runtime = runtime
         self.environment = {
             **os.environ,
@@ -95,7 +97,7 @@ class AgentProcess:
         out = (self.data.parent / "agent.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent", "run", "--data", str(self.data), "--runtime", self.runtime, "--allow-process"],
-            cwd=ROOT,
+            cwd=self.code,
             env={**self.environment, **environment},
             stdout=out,
             stderr=out,

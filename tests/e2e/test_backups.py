@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -16,22 +15,23 @@ import pytest
 from accounts.services import sign_in
 from audit.services import SYSTEM
 from containers.models import Backup, BackupWork, Container
-from containers.services import NewContainer, backups, backupwork, create_container
+from containers.services import NewContainer, backups, backupwork, create_container, drills
 from containers.services import destinations as places
 from containers.spec import Asked
+from containers.stores import folder, store_of
 from nodes.models import Operation
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
-from tests.e2e.stack import IMAGE
 from tests.e2e.test_inside import EGG, Person
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
-READY = {
+READY: dict[str, Any] = {
     **EGG,
     "name": "Ready",
     "startup": "while :; do ls world/level.dat && echo all set; sleep 1; done",
-    "config": {**EGG["config"], "startup": '{"done": "all set"}'},
-}  # type: ignore[dict-item]
+    "config": {"files": "{}", "startup": '{"done": "all set"}', "logs": "{}", "stop": "^C"},
+}
+"""Says that it is ready once its world is there."""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,8 @@ def s3() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s").create_bucket(
-        Bucket="backups"
-    )
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s"}
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys).create_bucket(Bucket="backups")
     yield address
     server.stop()
 
@@ -81,29 +80,15 @@ class Chain:
         return await in_thread(lambda: Backup.objects.select_related("container", "destination").get(pk=made.pk))
 
     async def running(self) -> None:
-        try:
-            await until(lambda: Container.objects.filter(pk=self.container.pk, status="running").exists(), seconds=25, what="running")
-        except AssertionError:
-            print(
-                await in_thread(
-                    lambda: Container.objects.values(
-                        "status", "status_reason", "observed", "readiness", "operation__kind", "operation__status", "desired"
-                    ).get(pk=self.container.pk)
-                )
-            )
-            print(
-                await self.person.ask("POST", f"{self.at}/exec", json={"command": "pwd; ls -la . world; env"}),
-                await self.person.ask("GET", f"{self.at}/logs?tail=20"),
-            )
-            from audit.models import Entry
+        await until(lambda: Container.objects.filter(pk=self.container.pk, status="running").exists(), seconds=60, what="running")
 
-            print(await in_thread(lambda: list(Entry.objects.values_list("action", "outcome", "message"))))
-            print(await in_thread(lambda: list(BackupWork.objects.values("options", "is_open"))))
-            raise
+    async def begin(self, act: Any, *args: Any) -> Operation:
+        operation: Operation = await in_thread(lambda: act(*args, user=self.alice, actor=self.alice.as_actor()))
+        return operation
 
 
 @pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
-async def test_backups(runtime: str, transactional_db: None, tmp_path: Path, alice: Any, bob: Any, s3: str) -> None:
+async def test_backups(runtime: str, transactional_db: None, tmp_path: Path, alice: Any, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from eggs.services import import_egg
 
     async with running_stack(tmp_path, runtime=runtime) as stack:
@@ -112,32 +97,107 @@ async def test_backups(runtime: str, transactional_db: None, tmp_path: Path, ali
         new = NewContainer(name="web", egg=egg, asked=Asked(disk_bytes=400 * 1024**2), restart_policy="no")
         container, _ = await in_thread(create_container, user=alice, actor=alice.as_actor(), data=new)
         await until(lambda: Container.objects.filter(pk=container.pk, observed="running").exists(), seconds=60, what="running")
-        given = (
-            {"folder": str(tmp_path / "kept")}
-            if runtime == "process"
-            else {"bucket": "backups", "endpoint": s3, "access_key": "k", "secret_key": "s"}
-        )
-        kind = "local" if runtime == "process" else "s3"
-        await in_thread(lambda: places.add(name="kept", kind=kind, given=given, is_default=True, actor=SYSTEM))
+        keys = {"bucket": "backups", "prefix": "lormas", "endpoint": s3, "access_key": "k", "secret_key": "s"}
+        given, kind = ({"folder": str(tmp_path / "kept")}, "local") if runtime == "process" else (keys, "s3")
+        place = await in_thread(lambda: places.add(name="kept", kind=kind, given=given, is_default=True, actor=SYSTEM))
+        assert (await in_thread(lambda: places.test(place, actor=SYSTEM))).problem == ""
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
             chain = Chain(stack, Person(stack, token, session), container, alice)
-            await check_there_and_back(chain)
+            made = await check_there_and_back(chain)
+            await check_a_drill_proves_it_and_leaves_nothing(chain, made)
+            await check_a_damaged_archive_is_found_and_changes_nothing(chain, made)
+            if runtime == "process":
+                await check_a_drill_that_fails_says_why(chain, monkeypatch)
+                await check_a_node_that_dies_in_the_middle_leaves_nothing(chain, tmp_path / "kept", monkeypatch)
 
 
-async def check_there_and_back(chain: Chain) -> None:
+async def check_there_and_back(chain: Chain) -> Backup:
+    """Stopped for the time and started again; what came since is gone, what was there is back, what was left out stays out."""
     level = os.urandom(3_000_000)
     await chain.put("world/level.dat", level)
-    await chain.put("secret.log", b"x")
+    await chain.put("old.log", b"x")
     made = await chain.backup(name="first", ignore=["*.log"], stop_first=True)
-    assert made.state == "good" and made.was_stopped and made.files >= 1 and made.size_bytes > 3_000_000
+    assert made.state == "good" and made.was_stopped and made.files == 1 and made.size_bytes > 3_000_000
     await chain.running()
     await chain.put("world/level.dat", b"broken")
     await chain.put("since", b"x")
-    operation = await in_thread(backups.restore_into, await chain.now(), made, user=chain.alice, actor=chain.alice.as_actor())
-    ended = await chain.work(operation)
+    ended = await chain.work(await chain.begin(backups.restore_into, await chain.now(), made))
     assert ended.status == "succeeded", ended.error_detail
     await chain.running()
-    assert await chain.get("world/level.dat") == (200, level) and (await chain.get("since"))[0] == 404
-    proof = await chain.work(await in_thread(backups.prove, made, user=chain.alice, actor=chain.alice.as_actor()))
-    assert proof.status == "succeeded", proof.error_detail
-    print(proof.result)
+    assert await chain.get("world/level.dat") == (200, level)
+    assert [(await chain.get(name))[0] for name in ("since", "old.log")] == [404, 404]
+    status, whole = await chain.person.ask("GET", f"{chain.at}/backups/{made.pk}/download")
+    assert status == 200 and hashlib.sha256(whole).hexdigest() == made.sha256, "downloaded as it was written"
+    status, part = await chain.person.ask("GET", f"{chain.at}/backups/{made.pk}/download", headers={"Range": "bytes=1000000-1000009"})
+    assert (status, part) == (206, whole[1_000_000:1_000_010])
+    return made
+
+
+async def nothing_is_left_of_drills(chain: Chain) -> None:
+    await until(lambda: not Container.objects.filter(labels__has_key=drills.LABEL).exists(), seconds=60, what="drill containers gone")
+
+
+async def check_a_drill_proves_it_and_leaves_nothing(chain: Chain, made: Backup) -> None:
+    ended = await chain.work(await chain.begin(backups.prove, made))
+    assert ended.status == "succeeded", ended.error_detail
+    proven = await in_thread(lambda: Backup.objects.get(pk=made.pk))
+    assert proven.proof == "proven" and proven.proof_at is not None and "ready" in proven.proof_detail
+    await nothing_is_left_of_drills(chain)
+    await chain.running()
+
+
+async def check_a_damaged_archive_is_found_and_changes_nothing(chain: Chain, made: Backup) -> None:
+    """At restoring, before anything is put in place, and by a check."""
+
+    def damage() -> None:
+        store = store_of(made.destination)
+        content = bytearray(b"".join(store.read(made.key)))
+        content[len(content) // 2] ^= 0xFF
+        draft = store.begin(made.key)
+        draft.write(bytes(content))
+        draft.commit()
+
+    before = await chain.get("world/level.dat")
+    await in_thread(damage)
+    ended = await chain.work(await chain.begin(backups.restore_into, await chain.now(), made))
+    assert ended.status == "failed" and ended.error_code in ("damaged", "unsafe_archive", "checksum_mismatch"), ended.error_code
+    await chain.running()
+    assert await chain.get("world/level.dat") == before, "the old files stay"
+    ended = await chain.work(await chain.begin(backups.verify, made))
+    assert (ended.status, ended.error_code) == ("failed", "damaged")
+    assert (await in_thread(lambda: Backup.objects.get(pk=made.pk))).is_damaged
+    assert await in_thread(lambda: backups.latest_good_backup(chain.container)) is None
+
+
+async def check_a_drill_that_fails_says_why(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drills, "READY_WITHIN_SECONDS", 4.0)
+    made = await chain.backup(ignore=["world/"])
+    ended = await chain.work(await chain.begin(backups.prove, made))
+    assert (ended.status, ended.error_code) == ("failed", "not_proven")
+    failed = await in_thread(lambda: Backup.objects.get(pk=made.pk))
+    assert failed.proof == "failed" and "not ready within" in failed.proof_detail and failed.state == "good"
+    await nothing_is_left_of_drills(chain)
+
+
+async def check_a_node_that_dies_in_the_middle_leaves_nothing(chain: Chain, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its agent is killed while the archive comes: failed with its cause, nothing half written at the destination, and the next one works."""
+    for number in range(4):
+        await chain.put(f"world/part-{number}", os.urandom(3_000_000))
+    files = {path for path in kept.rglob("*") if path.is_file()}
+    real = folder.FolderDraft.write
+
+    def write(self: Any, data: bytes) -> None:
+        real(self, data)
+        chain.stack.agent.kill()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.FolderDraft, "write", write)
+        made, operation = await in_thread(backups.create_backup, await chain.now(), user=chain.alice, actor=chain.alice.as_actor())
+        ended = await chain.work(operation)
+    assert (ended.status, ended.error_code) == ("failed", "connection_lost"), ended.error_detail
+    failed = await in_thread(lambda: Backup.objects.get(pk=made.pk))
+    assert (failed.state, failed.error_code, failed.key) == ("failed", "connection_lost", "")
+    assert {path for path in kept.rglob("*") if path.is_file()} == files
+    chain.stack.agent.start()
+    await chain.stack.active()
+    assert (await chain.backup()).state == "good"

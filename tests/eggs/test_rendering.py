@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ CANARY = "CANARY-9f2c"
 
 
 def rendered(values: dict[str, str] | None = None, *, image: str | None = "debian:12-slim", **changes: Any) -> Rendered:
-    asked = {key: changes.pop(key) for key in ("privileged", "startup", "memory_bytes", "primary_port") if key in changes}
+    asked = {key: changes.pop(key) for key in ("privileged", "memory_bytes", "primary_port") if key in changes}
     definition = parse(encoded(egg_file(**changes))).definition
     return render(
         definition, values=values or {}, image=image, **{"memory_bytes": 512 * 1024**2, "primary_port": 25565, "container_id": "c-1", **asked}
@@ -179,6 +181,28 @@ def test_unknown_names_stay_as_they_are_written() -> None:
     assert "{{NOBODY}} {{server.build.nothing}} [[ -f x ]] ${LEFT}" in found.command[-1]
 
 
+BRACKETS = (
+    """if [[ "{{MODE}}" == on* && -n ${MODE} && ! {{MODE}} =~ ^off ]]; then echo "yes <{{MODE}}>"; fi; [[ -n "{{NONE}}" ]] || echo none; echo [[x]]"""
+)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+@pytest.mark.parametrize("mode", ["on", "on; touch pwned", "on ]] || echo evil [[", "off"])
+def test_what_is_in_double_brackets_is_the_shells_to_evaluate_and_values_in_it_stay_values(mode: str, tmp_path: Path) -> None:
+    """C05: 249 startup lines of the corpus have `[[ ]]`. An image made for eggs gets them as they are written, another one a bash if it has one."""
+    variables = [variable("MODE"), variable("NONE")]
+    raw = rendered({"MODE": mode}, image=None, startup=BRACKETS, variables=variables)
+    assert raw.env["STARTUP"] == BRACKETS
+    found = rendered({"MODE": mode}, startup=BRACKETS, variables=variables)
+    argv = [*(found.entrypoint or []), *found.command]
+    env = {**found.env, "PATH": os.environ["PATH"]}
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines() == [*([f"yes <{mode}>"] if mode.startswith("on") else []), "none", "[[x]]"]
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+    assert found.startup == BRACKETS.replace("{{MODE}}", mode).replace("${MODE}", mode).replace("{{NONE}}", "")
+
+
 def test_every_spelling_of_configuration_placeholders_is_understood() -> None:
     keys = [
         "server.build.default.port",
@@ -190,9 +214,13 @@ def test_every_spelling_of_configuration_placeholders_is_understood() -> None:
         "env.SERVER_PORT",
         "server.build.memory",
         "server.build.default.ip",
+        "server.build.env.SERVER_PORT",
+        "server.build.env.SERVER_MEMORY",
+        "server.build.env.SERVER_IP",
     ]
     find = {key: f"<{{{{{key}}}}}>" for key in keys} | {
         "unknown": "<{{server.build.env.NOPE}}>",
+        "[[a]]": "[[ {{env.SERVER_NAME}} ]]",
         "node": "{{config.docker.interface}}",
         "n": 5,
         "b": True,
@@ -201,14 +229,15 @@ def test_every_spelling_of_configuration_placeholders_is_understood() -> None:
     found = rendered({"SERVER_NAME": "Name"}, config={"files": files, "startup": '{"done": "x"}', "stop": "x"}).config_files[0]
     assert found.path == "25565.cfg"
     values = dict(found.find)
-    assert [values[key] for key in keys] == ["<25565>", "<25565>", "<Name>", "<Name>", "<Name>", "<Name>", "<25565>", "<512>", "<0.0.0.0>"]
+    expected = ["25565", "25565", "Name", "Name", "Name", "Name", "25565", "512", "0.0.0.0", "25565", "512", "0.0.0.0"]
+    assert [values[key] for key in keys] == [f"<{text}>" for text in expected]
     assert (values["unknown"], values["node"], values["n"], values["b"]) == ("<>", "{{config.docker.interface}}", 5, True)
+    assert values["[[a]]"] == "[[ Name ]]", "double brackets mean nothing in a file"
 
 
 def test_people_see_the_line_filled_in_but_for_hidden_values() -> None:
     found = rendered(
         {"SERVER_NAME": "{{SECRET}} ${SECRET}"},
-        startup="Default",
         variables=[variable("SERVER_NAME"), variable("SECRET", default_value=CANARY, user_viewable=False)],
     )
     assert found.startup == "./server --port 25565 --name {{SECRET}} ${SECRET}", "what a value says is no placeholder"

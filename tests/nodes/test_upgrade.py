@@ -66,23 +66,54 @@ async def upgraded(rig: Rig, **wheel: Any) -> Operation:
     return ended
 
 
+BEFORE_MOVES = "2fdf6d22d9e2d6cfa9695d0b77c75a3933239373"
+"""A commit whose agent can neither hand over files nor be fenced."""
+
+
+def older_agent(folder: Path) -> Path:
+    """The agent's code of an earlier day; where the history is not here, ours without what came since."""
+    folder.mkdir()
+    packed = subprocess.run(["git", "archive", BEFORE_MOVES, "agent"], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    if packed.returncode == 0:
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True, timeout=60)
+        return folder
+    shutil.copytree(ROOT / "agent", folder / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, found, instead in (
+        ("protocol/moving.py", '    "container.', '    "unknown.'),
+        ("program.py", '"upgrade", "fence"}', '"upgrade"} - {"move"}'),
+    ):
+        source = folder / "agent" / file
+        source.write_text(source.read_text().replace(found, instead))
+    return folder
+
+
+def newer(path: str, text: str) -> str:
+    """Speaks the protocol after ours best, and ours as well."""
+    return text.replace("PROTOCOL_VERSION = 1\n", "PROTOCOL_VERSION = 2\n", 1) if path == "agent/protocol/messages.py" else text
+
+
 @pytest.mark.docker
 @pytest.mark.redis
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300)
-async def test_the_agent_becomes_the_new_version_its_containers_go_on_and_it_stays_that_after_a_restart(rig: Rig) -> None:
-    """R42: no container is restarted; a command that comes meanwhile is carried out."""
+async def test_the_agent_becomes_the_new_version_its_containers_go_on_and_it_stays_that_after_a_restart(rig: Rig, tmp_path: Path) -> None:
+    """R42: no container is restarted; a command that comes meanwhile is carried out. The old agent is a real older one, the new one speaks a newer
+    protocol than the panel: with both it goes on."""
+    rig.agent.code = await asyncio.to_thread(older_agent, tmp_path / "older")
     await asyncio.to_thread(rig.agent.start)
     await rig.active()
+    old = await rig.in_thread(lambda: Node.objects.get(pk=rig.node.pk))
+    assert not {"move", "fence"} & set(old.capabilities) and old.protocol_version == 1
     container = rig.new()
     assert (await rig.ended(await rig.ask("container.create", container))).state == "done"
     before = engine(container)[0]["State"]
-    ended = await upgraded(rig)
+    ended = await upgraded(rig, change=newer)
     assert (ended.status, ended.result) == ("succeeded", {"version": "9.9.9"}), (ended.error_code, ended.error_detail)
     await rig.active()
     node = await rig.in_thread(lambda: Node.objects.get(pk=rig.node.pk))
-    assert node.agent_version == "9.9.9"
+    assert (node.agent_version, node.protocol_version) == ("9.9.9", 1)
+    assert {"move", "fence"} <= set(node.capabilities)
     assert rig.agent.process is not None and rig.agent.process.poll() is None, "who supervises it sees the same process"
     after = engine(container)[0]["State"]
     assert (after["StartedAt"], after["Pid"]) == (before["StartedAt"], before["Pid"])

@@ -48,7 +48,7 @@ def test_every_program_is_on_a_leash_and_ends_in_time() -> None:
 
 
 def test_the_agent_gets_none_of_the_panels_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I04: what the agent has in its environment, a process it starts could read."""
+    """I07: what the agent has in its environment, a process it starts could read."""
     for name in ("SECRET_KEY", "DATABASE_URL", "SUPERUSER_PASSWORD", "REDIS_URL", "FIELD_KEYS"):
         monkeypatch.setenv(name, "canary")
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/docker.sock")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -24,7 +22,7 @@ from lormas.logconfig import mask_links
 from reservations.api import old
 from reservations.models import Reservation
 from tests.conftest import wait_until
-from tests.nodes.rig import ROOT, Panel, surroundings
+from tests.reservations.web import Web
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 SECRET = "pa55-of-mine"
@@ -113,18 +111,6 @@ def test_accounts_by_the_old_fields(root: Any, alice: Any, roles: Any) -> None:
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, field), (change, refused.json())
     assert bearer(root).post("/api/users", {"username": "frank"}, format="json").json()["errors"][0]["field"] == "email"
     assert SECRET not in str(list(Entry.objects.values())) + made.content.decode() + chief.content.decode()
-
-
-class Web(Panel):
-    """The program that the quick start and the image run, as it is run."""
-
-    def start(self) -> Web:
-        assert self.log is not None
-        with self.log.open("ab") as out:
-            environment = {**surroundings(), "HOST": "127.0.0.1", "PORT": str(self.port), **self._environment}
-            self.process = subprocess.Popen([sys.executable, "-m", "lormas.quickstart.web"], cwd=ROOT, env=environment, stdout=out, stderr=out)
-        self.wait(60)
-        return self
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from audit.models import Entry
 from lormas.common import clock
 from reservations.models import Allocation, Machine, Reservation
 from reservations.states import Condition
@@ -152,4 +153,6 @@ def test_release_all_counts_what_was_seen(browse: Any, root: Any, alice: Any, po
     assert "1 open reservation ends" in client.get("/reservations/release-all").content.decode()
     assert client.post("/reservations/release-all", {"confirm": 7}).status_code == 409
     assert client.post("/reservations/release-all", {"confirm": 1}).status_code == 302
+    row = Entry.objects.get(action="reservations.release_all")
+    assert (row.actor_id, row.after) == (str(root.pk), {"reservations": 1})
     assert Reservation.objects.get().state in ("ended", "revoking")

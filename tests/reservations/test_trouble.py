@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from django.test import Client
 
 from audit.models import Entry
 from lormas.common import clock
@@ -97,7 +98,12 @@ def test_what_cannot_be_proved_clean_is_quarantined_and_cleaned_by_the_button(
     assert made.allocations.get().hold == Hold.DIRTY and not refused(box, made.username)
     Machine.objects.filter(pk=machine.pk).update(port=box.port)
     machine.refresh_from_db()
-    cleaned = revoke.clean_machine(machine, actor=root.as_actor())
+    client = Client()
+    client.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    page = client.get(f"/machines/{machine.pk}").content.decode()
+    assert "Quarantined" in page and made.username in page and f'action="/machines/{machine.pk}/clean"' in page
+    assert client.post(f"/machines/{machine.pk}/clean").status_code == 302
+    cleaned = Machine.objects.get(pk=machine.pk)
     assert cleaned.condition == "ok" and made.allocations.get().hold == Hold.CLEAN
     assert refused(box, made.username)
     with pytest.raises(Conflict):  # never removed twice

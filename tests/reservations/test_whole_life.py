@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -12,12 +14,20 @@ from django.test import Client
 
 from audit.models import Entry
 from lormas.common import clock
+from nodes.models import Operation
 from reservations.models import Allocation, Machine, Reservation
 from reservations.services import checks
+from tests.conftest import wait_until
 from tests.reservations.machines import Box, key_pair, login
 
 pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True)]
 PASSWORD = "p4ss: $(reboot) 'quoted' ü"
+
+
+def stay(port: int, username: str) -> None:
+    """Sit on a machine until one is put out."""
+    with contextlib.suppress(asyncssh.Error):
+        login(port, username, PASSWORD, "sleep 611")
 
 
 def over(reservation: Any) -> None:
@@ -65,14 +75,21 @@ def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
     assert all(machine.reachable and machine.host_key and machine.latency_ms for machine in real_pool)
     made = settle(book(alice, 3, 60, password=PASSWORD), "active")
     assert made.is_active
+    operation = Operation.objects.get(pk=made.operation_id)
+    assert (operation.status, operation.progress, operation.target_id) == ("succeeded", 100, made.pk), "what a person watched"
     for box in boxes:
         assert login(box.port, made.username, PASSWORD) == made.username
     leavings = "(sleep 600 >/dev/null 2>&1 </dev/null &) ; echo x >/tmp/mine; mkdir /dev/shm/d; echo y >/dev/shm/d/f; echo ok"
     assert login(boxes[0].port, made.username, PASSWORD, leavings) == "ok"
     boxes[0].sh('echo "* * * * * date" >/var/spool/cron/crontabs/"$1"', made.username)
+    sitting = threading.Thread(target=stay, args=(boxes[1].port, made.username), daemon=True)
+    sitting.start()
+    wait_until(lambda: "sleep 611" in boxes[1].sh("ps"), seconds=60)
     over(made)
     assert not made.__class__.objects.get(pk=made.pk).is_active, "the clock alone ends it"
     settle(made, "ended")
+    sitting.join(60)
+    assert not sitting.is_alive() and "sleep 611" not in boxes[1].sh("ps"), "whoever is signed in is put out"
     for box in boxes:
         with pytest.raises(asyncssh.PermissionDenied):
             login(box.port, made.username, PASSWORD)

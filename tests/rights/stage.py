@@ -9,6 +9,7 @@ from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -39,7 +40,7 @@ class Stage:
         self.clients = {caller: self._client(caller) for caller in CALLERS}
 
     def _objects(self) -> Iterator[tuple[str, str]]:
-        from containers.models import Rollout
+        from containers.models import Backup, BackupDestination, LeftCopy, Rollout, Schedule
         from eggs.services import import_bundled
         from nodes.models import Cluster, MaintenanceWindow, Node, OnboardingKey, Operation, Orphan, Registry
         from nodes.services import register_node
@@ -61,6 +62,9 @@ class Stage:
             give(self.cast["administrator"], target, erin, *table.permissions, kind=kind, seconds=3600)
             table.people.objects.filter(user=erin).update(expires_at=now - timedelta(seconds=1))
         key, self.bare_key = keys.create_key(self.cast["administrator"], name="bare", scopes=[SCOPE], actor=self.cast["administrator"].as_actor())
+        place = BackupDestination.objects.create(name="disk", kind="local", config={"folder": str(settings.DATA_DIR / "backups")}, is_default=True)
+        backup = Backup.objects.create(container=web, container_name="web", owner=owner, destination=place, key="containers/x.tar.gz", state="failed")
+        schedule = Schedule.objects.create(container=web, name="nightly", cron="0 4 * * *", steps=[{"kind": "wait", "seconds": 1}], author=owner)
         operation = Operation.objects.create(
             kind="container.start", status="running", actor=owner, actor_label="Alice", target_type="container", target_id=web.pk,
             target_label="web", deadline=now + timedelta(minutes=5),
@@ -78,6 +82,9 @@ class Stage:
             "path": "notes.txt",
             "pid": 1,
             "number": 1,
+            "backup_id": backup.pk,
+            "destination_id": place.pk,
+            "schedule_id": schedule.pk,
             "operation_id": operation.pk,
             "user_id": self.cast["granted"].pk,
             "role_id": self.cast["granted"].role_id,
@@ -85,6 +92,7 @@ class Stage:
             "window_id": MaintenanceWindow.objects.create(node=node, starts_at=now + timedelta(hours=1), ends_at=now + timedelta(hours=2)).pk,
             "registry_id": Registry.objects.create(name="r", server="registry.example.org").pk,
             "orphan_id": Orphan.objects.create(node=node, container_id=MISSING, first_seen=now, last_seen=now).pk,
+            "copy_id": LeftCopy.objects.create(container_id=MISSING, container_name="old", node=node, epoch=1, reason="It was lost.").pk,
             "onboarding_key_id": OnboardingKey.objects.create(name="k", prefix="p", digest="d", expires_at=now + timedelta(hours=1)).pk,
             "api_key_id": key.pk,
             "job": "nodes.sync",

@@ -29,6 +29,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "unsubscribe_stats": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:containers": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),  # each hint is then told to those who may know it (test_granted_sockets)
     "subscribe:nodes": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
+    "subscribe:backups": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
+    "subscribe:schedules": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:machines": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:reservations": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),
     "subscribe:operations": ("ok", "ok", "ok", "ok", "ok", "ok", "ok"),

@@ -25,6 +25,10 @@ class Finder:
         else:
             self._ids.clear()
 
+    def learn(self, container_id: str, ref: str) -> None:
+        """The engine has just made it under this id."""
+        self._ids[container_id] = ref
+
     def _mine(self, container_id: str = "") -> dict[str, Any]:
         if not self.instance:
             raise RuntimeFailure("internal", "The runtime was not opened.")

@@ -65,7 +65,8 @@ class DockerForeign:
         )
         name = str((item.get("Config") or {}).get("Image", ""))
         named = await images.identity(self._wire, name, timeout=QUICK_SECONDS)
-        changed = len([one for one in changes or [] if one.get("Kind") != 2])
+        made_for_mounts = {str(mount.get("Destination", "")) for mount in item.get("Mounts") or []}
+        changed = len([one for one in changes or [] if one.get("Kind") == 1 and one.get("Path") not in made_for_mounts])
         return takeover.describe(item, image=config, named=named, policy=self._policy, changed_paths=changed, own_ref=_own_ref())
 
     async def set_aside(self, ref: str, *, container_id: str, stop: StopSpec) -> None:

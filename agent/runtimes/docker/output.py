@@ -25,15 +25,22 @@ _NAMES: dict[int, Literal["stdout", "stderr"]] = {1: "stdout", 2: "stderr"}
 _JOIN_BYTES = 32 * 1024
 
 FindItem = Callable[[str], Awaitable[dict[str, Any] | None]]
+FindRef = Callable[[str], Awaitable[str | None]]
+"""The engine's id of a container, from memory where it is known."""
 
 
 class OutputDesk:
     """Opens readers."""
 
-    def __init__(self, wire: Wire, find: FindItem) -> None:
+    def __init__(self, wire: Wire, find: FindItem, ref: FindRef | None = None) -> None:
         self._wire = wire
         self._find = find
+        self._ref = ref or self._ref_of_item
         self._turns = asyncio.Semaphore(CATCH_UPS)
+
+    async def _ref_of_item(self, container_id: str) -> str | None:
+        item = await self._find(container_id)
+        return str(item["Id"]) if item is not None else None
 
     def forget(self, container_id: str) -> None:
         """The container is gone. (Nothing is kept of it.)"""
@@ -41,10 +48,9 @@ class OutputDesk:
     async def reader(self, container_id: str, resume: ResumePoint) -> DockerReader:
         """Attached when this returns: what is started after it loses nothing."""
         for _ in range(3):
-            item = await self._find(container_id)
-            if item is None:
+            ref = await self._ref(container_id)
+            if ref is None:
                 raise RuntimeFailure("no_such_container", "The container is not on this node.")
-            ref = str(item["Id"])
             asked_ns = time.time_ns()
             try:
                 answer = await self._wire.open(
@@ -52,6 +58,7 @@ class OutputDesk:
                 )
             except EngineStatus as error:
                 if error.status == 404:
+                    await self._find(container_id)  # removed behind our back, and maybe made again: looked up anew
                     continue
                 raise errors.of(error, verb="attach") from error
             try:

@@ -77,7 +77,7 @@ class DockerRuntime:
         self._surroundings = Surroundings(self._wire, self._lifecycle, timeout=start_timeout_seconds, isolate_network=isolate_network)
         self._finder = Finder(self._call)
         self._making: dict[str, asyncio.Lock] = {}
-        self._output = OutputDesk(self._wire, self._finder.item)
+        self._output = OutputDesk(self._wire, self._finder.item, self._finder.find)
         self._stats = StatsDesk(self._wire)
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
         self._meter = NodeMeter()
@@ -191,7 +191,8 @@ class DockerRuntime:
                 await self._surroundings.ensure_volume(spec.container_id)
             name = options.engine_name(spec)
             try:
-                await self._lifecycle.run("create", lambda api: api.create_container_from_config(body, name=name), timeout=self._slow)
+                made = await self._lifecycle.run("create", lambda api: api.create_container_from_config(body, name=name), timeout=self._slow)
+                self._finder.learn(spec.container_id, str(made["Id"]))
             except RuntimeFailure as failure:
                 # The engine may have made it although its answer was lost: then it is there under our label.
                 if failure.code not in ("timeout", "engine_down", "name_taken"):
@@ -205,14 +206,17 @@ class DockerRuntime:
             return await self._report(spec.container_id)
 
     async def start(self, container_id: str) -> ContainerReport:
-        ref = await self._finder.need(container_id)
+        ref = await self._finder.find(container_id) or await self._finder.need(container_id)
         try:
             await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
         except RuntimeFailure as failure:
-            if "network lormas not found" not in failure.detail.lower():
+            if failure.code == "no_such_container":  # removed behind our back, and maybe made again
+                ref = await self._finder.need(container_id)
+            elif "network lormas not found" in failure.detail.lower():
+                self._surroundings.network_ready = False  # somebody removed it
+                await self._surroundings.ensure_network()
+            else:
                 raise
-            self._surroundings.network_ready = False  # somebody removed it
-            await self._surroundings.ensure_network()
             await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
         return await self._report(container_id)
 

@@ -145,7 +145,7 @@ def _lost(
 ) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if changed_paths:
-        words = f"{changed_paths} files and folders that it wrote outside of its mounts stay in the old container, which is kept."
+        words = f"What it wrote outside of its mounts (paths: {changed_paths}) stays in the old container, which is kept."
         found.append(("layer", words))
     others = [name for name in networks if name not in ("bridge", NETWORK)]
     if others:

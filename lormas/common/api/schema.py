@@ -29,8 +29,9 @@ WORDS = {
     "422": "Valid shape, refused by a rule.",
     "423": "Locked by an operation.",
     "429": "Too many requests; see Retry-After.",
-    "503": "The node is offline.",
+    "503": "The node is offline, or the panel's database does not answer for a moment; see Retry-After.",
     "504": "The node did not answer in time.",
+    "507": "No room is left where the panel keeps its data.",
 }
 
 
@@ -54,13 +55,13 @@ class ApiSchema(AutoSchema):
         return str(super().get_operation_id())
 
     def _problem_statuses(self) -> list[str]:
-        found = ["400", "401", "429"]  # 401 on open routes too: a wrong token is never taken for none
+        found = ["400", "401", "429", "503"]  # 401 on open routes too: a wrong token is never taken for none
         if not any(isinstance(permission, AllowAny) for permission in self.view.get_permissions()):
             found.append("403")
         if "{" in self.path or self._is_list_view():
             found.append("404")
         if self.method in ("POST", "PUT", "PATCH", "DELETE"):
-            found += ["409", "413", "415", "422"]
+            found += ["409", "413", "415", "422", "507"]
         return found + [str(status) for status in getattr(self.view, "problem_statuses", ())]
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:

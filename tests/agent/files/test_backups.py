@@ -133,6 +133,13 @@ async def test_what_was_backed_up_comes_back_as_it_was_and_what_came_since_goes(
     assert "run.sh" in names_in(data), "any tar reads it"
 
 
+async def test_an_empty_folder_is_a_backup_too(node: Node) -> None:
+    data, end = await node.read("*")
+    assert end["files"] == 0
+    await node.write(data)
+    assert node.content() == {} and not node.left()
+
+
 async def test_ignored_and_special_files_stay_out_and_what_could_not_be_read_is_counted(node: Node) -> None:
     os.mkfifo(node.folder / "pipe")
     (node.folder / "cache").mkdir()

@@ -39,19 +39,21 @@ ENGINE = [pytest.param("folder", marks=pytest.mark.docker), pytest.param("remote
 
 
 @contextlib.asynccontextmanager
-async def elsewhere() -> AsyncIterator[str]:
-    """The engine's address on a network: its folders are out of reach, whatever this machine could see."""
+async def elsewhere(heard: bytearray) -> AsyncIterator[str]:
+    """The engine's address on a network: its folders are out of reach, whatever this machine could see. What is sent there can be read."""
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, listen: bool = False) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
+                if listen:
+                    heard.extend(data)
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_unix_connection("/var/run/docker.sock")
-        await asyncio.gather(carry(reader, ours), carry(theirs, writer))
+        await asyncio.gather(carry(reader, ours, listen=True), carry(theirs, writer))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -61,11 +63,13 @@ async def elsewhere() -> AsyncIterator[str]:
 @pytest.fixture(params=[*ENGINE, "process"])
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """Docker with its volumes' folders in reach, Docker on another machine, and no engine."""
-    async with elsewhere() if request.param == "remote" else contextlib.nullcontext("") as host:
+    heard = bytearray()
+    async with elsewhere(heard) if request.param == "remote" else contextlib.nullcontext("") as host:
         made: Any = ProcessRuntime(root=tmp_path / "p") if request.param == "process" else DockerRuntime(host=host)
         await made.info()
         await made.open(instance=f"prepare-{uuid.uuid4().hex[:8]}")
         made.made = []
+        made.heard = heard
         yield made
         for container_id in made.made:
             await made.remove(container_id)
@@ -149,7 +153,7 @@ async def test_what_is_new_belongs_to_whom_it_runs_as_and_what_is_there_keeps_it
 
 @pytest.mark.parametrize("runtime", ENGINE[1:], indirect=True)
 async def test_a_helper_on_an_engine_elsewhere_works_only_where_it_must_and_is_never_left_behind(runtime: Any) -> None:
-    """R04: what an agent that died left there is removed by the next try, and by the removal of the container (it would hold the volume)."""
+    """B11, R04: archives go plain; what an agent that died left there goes with the next try, and with the container (it would hold the volume)."""
 
     def docker(*words: str) -> str:
         return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
@@ -167,6 +171,12 @@ async def test_a_helper_on_an_engine_elsewhere_works_only_where_it_must_and_is_n
     await leave()
     await data.own(me, image=IMAGE)
     assert await helpers() == ""
+    await data.write(me, "plain.txt", b"as it is, " * 100)
+    assert await data.read(me, "plain.txt", max_bytes=10_000) is not None
+    sent = bytes(runtime.heard)
+    assert b"as it is, " * 100 in sent, "no archive is packed"
+    assert b"accept-encoding: identity" in sent.lower()
+    assert b"accept-encoding: gzip" not in sent.lower()
     await data.own(me, image="lormas-test/there-is-none:1")
     with pytest.raises(RuntimeFailure) as failure:
         await data.own(me, image="lormas-test/there-is-none:1", always=True)

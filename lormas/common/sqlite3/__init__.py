@@ -1,0 +1,1 @@
+"""The SQLite backend with a pool (docs/adr): `base.DatabaseWrapper`."""

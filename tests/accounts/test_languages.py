@@ -1,0 +1,49 @@
+"""Indonesian: sign-in, settings, people, roles, access, journal and the frame around every page."""
+
+from __future__ import annotations
+
+import gettext
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+FOLDER = Path(__file__).parents[2] / "locale" / "id" / "LC_MESSAGES"
+PLACE = re.compile(r"%\(\w+\)[sd]|<[^>]+>")
+
+
+def texts() -> dict[str, str]:
+    """What is compiled: English -> Indonesian."""
+    with (FOLDER / "django.mo").open("rb") as file:
+        found: dict[Any, str] = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+    return {key if isinstance(key, str) else key[0]: said for key, said in found.items() if key}
+
+
+def test_each_text_says_the_same_things_and_the_compiled_file_is_as_the_source() -> None:
+    source = (FOLDER / "django.po").read_text(encoding="utf-8")
+    assert "fuzzy" not in source
+    entry = re.compile(r'^msgid "(.+)"\n(?:msgid_plural "(.+)"\n)?msgstr(?:\[0\])? "(.+)"$', re.MULTILINE)
+    written = [tuple(text.replace('\\"', '"') for text in found) for found in entry.findall(source)]
+    assert len(written) > 450 and len(written) == source.count("\nmsgid ") - 1
+    for english, plural, said in written:
+        assert set(PLACE.findall(said)) == set(PLACE.findall(english + plural)), english
+    assert {english: said for english, _, said in written} == texts(), "run scripts/messages"
+
+
+@pytest.mark.redis
+def test_a_browser_that_asks_for_indonesian_gets_it(root: Any) -> None:
+    strangers = Client(headers={"accept-language": "id,en;q=0.5"})
+    page = strangers.get("/login").content.decode()
+    assert 'lang="id"' in page and "E-mail atau nama pengguna" in page and "Tetap masuk" in page
+    strangers.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    for path, words in {
+        "/users": "Cari pengguna",
+        "/roles": "Siapa boleh apa",
+        "/audit": "Cari di jurnal",
+        "/settings": "Aplikasi autentikator",
+    }.items():
+        page = strangers.get(path).content.decode()
+        assert words in page and "Dasbor" in page, path
+    assert 'lang="en"' in Client().get("/login").content.decode()
