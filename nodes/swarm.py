@@ -1,4 +1,4 @@
-"""Clusters that stand on a Docker swarm: questions to the agent of one of its managers, and acts as operations (docs/adr/0017-swarm.md).
+"""Clusters that stand on a Docker swarm: questions to the agent of one of its managers, and acts as operations (docs/adr/0020-swarm.md).
 
 Nothing of the swarm is stored but which one it is: its managers keep the truth, replicated, and a copy here would only be older. A manager that does
 not answer is passed over for another node of the cluster that manages the same swarm.

@@ -90,9 +90,11 @@ async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_mad
         here, there = (node["id"] for node in seen["nodes"])
 
         # the agent dies when the swarm has the service and the panel has no answer: it is found again, not doubled
+        before = await in_thread(lambda: Node.objects.get(pk=stack.node.pk).session_epoch)
         await asyncio.to_thread(stack.agent.kill)
         stack.agent.start(LORMAS_TESTING="1", LORMAS_AGENT_CRASH_AT="before_result")
-        await until(lambda: Node.objects.exclude(gateway="").filter(pk=stack.node.pk, status="ACTIVE").exists(), what="the agent is back")
+        back = Node.objects.exclude(gateway="").filter(pk=stack.node.pk, status="ACTIVE", session_epoch__gt=before)
+        await until(back.all().exists, seconds=60, what="the agent is back")
         body = {"name": "web", "image": IMAGE, "replicas": 2, "command": SLEEP, "env": {"WORD": "s3cret"}, "memory_bytes": 64 * 1024 * 1024}
         begun = await call("post", f"{base}/services", body, status=202)
         assert stack.agent.process is not None
