@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import grants
 from agent.protocol.swarm import AVAILABILITIES
-from lormas.common.errors import NotFound, Problem
+from lormas.common.errors import Invalid, NotFound, Problem
 from lormas.common.pages import Toast, answer, is_htmx, person, signed_in
 from nodes import swarm
 from nodes.access import cluster_kind, get_cluster
@@ -78,7 +78,7 @@ def availability(request: HttpRequest, cluster_id: UUID, swarm_node_id: str) -> 
     cluster = get_cluster(user, cluster_id, "nodes.drain")
     wanted = request.POST.get("availability", "")
     if wanted not in AVAILABILITIES:
-        raise NotFound(_("Only active, pause and drain are known."))
+        raise Invalid(_("Only active, pause and drain are known."))
     operation = swarm.set_availability(cluster, swarm_node_id, wanted, user=user, actor=user.as_actor())
     title = {"active": _("It takes tasks again"), "pause": _("It takes no new tasks"), "drain": _("Its tasks go to other nodes")}[wanted]
     return answer(request, _toast(title, operation), to=_back(cluster))
