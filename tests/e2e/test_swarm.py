@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from lormas.common import live
 from nodes.models import Cluster, Node, Operation, Orphan
 from tests.e2e.conftest import in_thread, running_stack, until
 from tests.e2e.second_engine import SecondEngine
@@ -122,6 +123,7 @@ async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_mad
 
         await runs(on=[here, there], count=2)
         assert [len(engine.docker("ps", "-q").split()) for engine in pair] == [1, 1], "one task on each engine"
+        assert (await in_thread(live.ask_node, stack.node.pk, "foreign.list"))["containers"] == [], "no task is offered for taking over"
         assert (await call("post", f"{base}/services", body, status=409))["code"] == "name_taken"
         for count in (3, 1, 2):
             await does("patch", web, {"replicas": count})
