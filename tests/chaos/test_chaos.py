@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.chaos import invariants
+from tests.chaos import invariants, leaks
 from tests.chaos.faults import FAULTS, choose
-from tests.chaos.people import Client, Ledger
+from tests.chaos.people import Client, Ledger, Person
 from tests.chaos.play import play_in
 from tests.chaos.servers import postgres_cannot
 from tests.chaos.world import World, world
@@ -38,12 +38,20 @@ async def broken_world() -> AsyncIterator[World]:
 
 
 async def test_every_promise_is_kept_whatever_breaks_and_what_is_wrong_is_seen(broken_world: World) -> None:
-    """R27 and R24, R01, R03, R05, R18, R19: none of the acknowledged operations is lost, no twin, nothing stuck, nothing foreign touched."""
+    """R27 and R24, R01, R03, R05, R18, R19, R53: none of the acknowledged operations is lost, no twin, nothing stuck, nothing foreign touched."""
     say = logging.getLogger("chaos").info
     assert await play_in(broken_world, seed=SEED, rounds=1, faults=choose(SHORT, postgres=True), say=say) == []
 
     ledger = Ledger()
     async with Client(broken_world.url, broken_world.key, ledger) as client:
+        people = [Person(f"s{number}", client, seed=number, node_id=broken_world.node_id) for number in range(3)]
+        await leaks.work(client, people, steps=6)
+        assert await invariants.settled(broken_world, client) == []
+        before_work = leaks.held(leaks.pids(broken_world))
+        await leaks.work(client, people, steps=12)
+        assert await invariants.settled(broken_world, client) == []
+        assert leaks.grown(before_work, leaks.held(leaks.pids(broken_world))) == [], "R53"
+        assert leaks.grown({"web": (8, 20)}, {"web": (9, 99)}) == ["web holds 99 open files after the work, 20 before"]
         assert await invariants.truth(broken_world, client) == []
         before = broken_world.foreign()
         status, made = await client.ask("POST", "/api/containers?wait=60", {"name": "judge", "image": IMAGE, "command": ["sleep", "600"]})

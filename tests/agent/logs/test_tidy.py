@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.logs import LogService
+from agent.logs.store import Batch
 from agent.protocol.commands import LogsQuery
 from agent.runtimes.fake import FakeRuntime
 
@@ -48,3 +51,54 @@ async def test_it_works_on_logs_that_nobody_has_open_and_survives_a_restart(tmp_
         assert await again.append(ONE, "on") == 2
     finally:
         await again.close()
+
+
+async def test_who_follows_loses_no_line_while_files_begin_anew_and_old_ones_go(tmp_path: Path) -> None:
+    """R58: rotations and retention between the lines; a reader that is far behind is told what is gone and goes on."""
+    logs = LogService(tmp_path, runtime=FakeRuntime())
+    seen: list[int] = []
+    slow: list[int] = []
+    try:
+        await logs.append(ONE, "line 0")
+        late = logs.follow(ONE, 0)
+        slow += numbers(await anext(late))
+
+        async def follow() -> None:
+            async for batch in logs.follow(ONE, 0):
+                seen.extend(numbers(batch))
+
+        reader = asyncio.create_task(follow())
+        for number in range(1, 400):
+            await logs.append(ONE, f"line {number}")
+            if number % 40 == 0:
+                await logs.tidy(rotate=True, older_than_seconds=0, forget=[])
+                while not seen or seen[-1] < number:
+                    await asyncio.sleep(0)
+                for packed in (tmp_path / ONE).glob("*.gz"):
+                    os.utime(packed, (time.time() - 7200,) * 2)
+                await logs.tidy(rotate=False, older_than_seconds=3600, forget=[])
+        await eventually(lambda: len(seen) >= 400)
+        assert seen == list(range(1, 401)), "each once, in order"
+        for packed in (tmp_path / ONE).glob("*"):
+            if packed.suffix == ".gz":
+                packed.write_bytes(packed.read_bytes()[:-20])  # torn by a full disk or a copy
+        assert await logs.append(ONE, "after") == 401
+        async with asyncio.timeout(20):
+            async for batch in late:
+                slow += numbers(batch)
+                if slow[-1] == 401:
+                    break
+        assert slow == sorted(set(slow)), "nothing twice, though much of it is gone"
+        reader.cancel()
+    finally:
+        await logs.close()
+
+
+def numbers(batch: Batch) -> list[int]:
+    return list(range(batch.first_seq, batch.last_seq + 1))
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not check():
+            await asyncio.sleep(0.01)
