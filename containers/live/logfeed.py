@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -49,19 +50,26 @@ class LogFeed:
     async def run(self) -> None:
         """Until cancelled. A node that is away is waited for; the viewer is told once."""
         async with watched(self.container_id, self.node_id) as source:
-            behind = self.position >= 0
-            looked = source.looks
-            if not behind:
-                await self._begin(source)
-            while True:
-                entry, later = source.find(self.position + 1)
-                if entry is not None:
-                    await self._pass_on(entry)
-                elif behind or later is not None or looked != source.looks:
-                    looked = source.looks
-                    behind = await self._catch_up(source, later)
-                else:
-                    await source.news()
+            try:
+                await self._follow(source)
+            finally:
+                source.reached.pop(self, None)
+
+    async def _follow(self, source: LogSource) -> None:
+        behind = self.position >= 0
+        looked = source.looks
+        if not behind:
+            await self._begin(source)
+        while True:
+            entry, later = source.find(self.position + 1)
+            if entry is not None:
+                await self._pass_on(entry)
+                source.reached[self] = self.position, time.monotonic()
+            elif behind or later is not None or looked != source.looks:
+                looked = source.looks
+                behind = await self._catch_up(source, later)
+            else:
+                await source.news()
 
     async def _begin(self, source: LogSource) -> None:
         query = LogsQuery(tail=self.tail or 1, limit=max(self.tail, 1))

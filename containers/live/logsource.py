@@ -1,14 +1,16 @@
 """What all viewers of one container's log share in a process: one tap, one lease on the node, one ring of ready frames, one reader of the store.
 
-A batch is made a browser's frame once, and the same bytes go to every viewer; a viewer is a position in the ring. Whoever fell out of the ring reads
-pages of the node's store, and a page that one viewer asked for serves all who come by: fifty slow browsers cost the node as much as one.
-Nothing here waits for a viewer. Bounds: `RING_BYTES` and `PAGES_BYTES` a container that is watched, whatever the number of its viewers.
+A batch is made a browser's frame once, and the same bytes go to every viewer; a viewer is a position in the ring. Whoever fell out of the ring
+reads pages of the node's store, and a page that one viewer asked for serves all who come by: fifty slow browsers cost the node as much as one.
+Nothing here waits for a viewer, and nothing is kept for one that stands still. Bounds, whatever the number of viewers: `RING_MOST_BYTES` and
+`PAGES_BYTES` a watched container.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
@@ -29,7 +31,11 @@ log = structlog.get_logger(__name__)
 LEASE_RENEW_SECONDS = 20.0
 TAP_MESSAGES = 256
 TAP_BYTES = 1024 * 1024
-RING_BYTES = 2 * 1024 * 1024
+RING_BYTES = 1024 * 1024
+"""So much of the newest is kept in any case..."""
+RING_MOST_BYTES = 8 * 1024 * 1024
+"""...and so much while a viewer who moves has not sent it yet."""
+MOVES_SECONDS = 2.0
 PAGES_BYTES = 2 * 1024 * 1024
 PAGES = 16
 PAGE_LINES = 4000
@@ -109,6 +115,8 @@ class LogSource:
         self.looks = 0
         """Grows whenever something may have been missed: whoever follows looks into the store."""
         self.viewers = 0
+        self.reached: dict[object, tuple[int, float]] = {}
+        """Of each viewer: the last line it has sent, and when (monotonic) it moved."""
         self._ring: deque[Entry] = deque()
         self._ring_bytes = 0
         self._pages: OrderedDict[int, Page] = OrderedDict()
@@ -175,8 +183,11 @@ class LogSource:
             return
         self._ring.append(Entry(frame.first_seq, frame.last_seq, self.head, self.head + frame.payload + b"}"))
         self._ring_bytes += len(self._ring[-1].frame)
-        while self._ring_bytes > RING_BYTES and len(self._ring) > 1:
-            self._ring_bytes -= len(self._ring.popleft().frame)
+        if self._ring_bytes > RING_BYTES:
+            since = time.monotonic() - MOVES_SECONDS
+            needed = min((at for at, moved in self.reached.values() if moved > since), default=frame.last_seq)
+            while self._ring_bytes > (RING_MOST_BYTES if self._ring[0].last_seq > needed else RING_BYTES) and len(self._ring) > 1:
+                self._ring_bytes -= len(self._ring.popleft().frame)
         self._tell()
 
     # --------------------------------------------------------------------------------------------------------- for viewers

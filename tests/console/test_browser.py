@@ -111,10 +111,27 @@ def addresses(web: Any, node: Any, egg: Any, failed: Any, pending: Any) -> list[
     machine = Machine.objects.create(name="m-1", host="192.0.2.1")
     one, it, known = f"/containers/{web.pk}", f"/nodes/{node.pk}", f"/eggs/{egg.pk}"
     containers = ["/containers", "/containers/new", "/containers/new?source=image", f"/containers/new?egg={egg.pk}"]
-    details = [one, *(f"{one}/{tab}" for tab in ("stats", "files", "terminal", "settings", "access", "activity", "move", "delete"))]
+    details = [
+        one,
+        *(
+            f"{one}/{tab}"
+            for tab in ("stats", "files", "terminal", "settings", "backups", "schedules", "schedules/new", "access", "activity", "move", "delete")
+        ),
+    ]
     fleet = ["/nodes", "/nodes/new", it, f"{it}/edit", f"{it}/access", f"/nodes/{pending.pk}", "/operations", f"/operations/{failed.pk}"]
     shared = [f"/machines/{machine.pk}/access", f"{known}/activity"]  # one template for all kinds
-    people = ["/users", "/users/new", "/users/invite", f"/users/{alice.pk}", f"/users/{alice.pk}/delete", "/roles", "/roles/new", "/audit"]
+    people = [
+        "/users",
+        "/users/new",
+        "/users/invite",
+        f"/users/{alice.pk}",
+        f"/users/{alice.pk}/delete",
+        "/roles",
+        "/roles/new",
+        "/recordings",
+        "/backup-destinations",
+        "/audit",
+    ]
     own = ["/settings", "/settings/keys", "/settings/sessions", "/settings/totp", "/settings/email", "/confirm", "/profile", "/password"]
     return ["/", *containers, *details, *fleet, "/eggs", known, "/eggs/import", *shared, *people, f"/roles/{alice.role_id}", *own]
 

@@ -205,9 +205,7 @@ def test_first_start_second_start_and_ctrl_c(runtime: str, place, eventually) ->
     assert runtime != "docker" or engine_ref(container_id, running=True) == made
 
     second = Started(folder, env, by_make=by_make)
-    begun = time.monotonic()
-    said = eventually(second.ready, seconds=60, what="the second start is ready")
-    assert time.monotonic() - begun < 15
+    said = eventually(second.ready, seconds=60, what="the second start is ready")  # how soon: bench.start measures it, beside nobody
     assert "with password  " not in said
     assert hello[1] in said
     assert rows(data) == before

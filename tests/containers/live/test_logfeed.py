@@ -12,6 +12,7 @@ import pytest
 
 from containers.live import logfeed, logsource
 from containers.live.logfeed import LogFeed
+from tests.containers.live.conftest import Viewer
 
 pytestmark = pytest.mark.redis
 
@@ -81,6 +82,38 @@ async def test_a_slow_viewer_falls_behind_and_catches_up_without_loss(shipper: A
         await shipper.ship(shipper.write(1))
         await viewer.until(len(shipper.lines))
     assert viewer.seqs == list(range(1, len(shipper.lines) + 1))
+
+
+async def test_many_who_are_behind_cost_the_node_as_much_as_one(shipper: Any) -> None:
+    """F11: a page that one asked for serves all; a ready frame is the same bytes for everybody."""
+    shipper.write(9000)
+    viewers = [Viewer() for _ in range(30)]
+    async with contextlib.AsyncExitStack() as stack:
+        for one in viewers:
+            await stack.enter_async_context(following(shipper, one, after=0))
+        for one in viewers:
+            await one.until(9000)
+        await shipper.ship(shipper.write(3))
+        for one in viewers:
+            await one.until(9003)
+    assert all(one.seqs == list(range(1, 9004)) for one in viewers)
+    assert shipper.reads <= 8, "three pages, and a look behind the last"
+    assert len(logsource._sources) == 0
+
+
+async def test_nothing_is_kept_for_one_that_stands_still(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F11, M3: the ring keeps more than the newest only for viewers who move; the others get every line at their pace."""
+    monkeypatch.setattr(logsource, "RING_BYTES", 20_000)
+    monkeypatch.setattr(logsource, "MOVES_SECONDS", -1.0)
+    still = Viewer()
+    still.pace = 3600
+    async with following(shipper, still, after=0), following(shipper, viewer, after=0):
+        source = next(iter(logsource._sources.values()))
+        for _ in range(100):
+            await shipper.ship(shipper.write(20))
+        await viewer.until(2000)
+        assert source._ring_bytes <= 22_000
+    assert viewer.seqs == list(range(1, 2001)) and still.seqs == []
 
 
 async def test_one_that_is_hopelessly_behind_is_moved_forward_and_told(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
