@@ -44,8 +44,8 @@ from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 MINIMUM_API = (1, 41)
 NEWEST_API = (1, 44)
 """What this code was written against. The engine speaks older versions too, so a newer engine is asked for this one."""
-SETTLING_SECONDS = 2.0
-"""For so long the engine's record may lag behind what it did."""
+SETTLING_LOOKS = 100
+"""The engine's record may lag behind what it did: so often it is looked at again, 20 ms apart."""
 
 
 class DockerRuntime:
@@ -307,9 +307,12 @@ class DockerRuntime:
 
         The engine corrects its record from events that come late: a container paused right after it was resumed is called running for a moment.
         """
-        until = asyncio.get_running_loop().time() + SETTLING_SECONDS
-        while (report := await self._report(container_id)).state == before and asyncio.get_running_loop().time() < until:
+        report = await self._report(container_id)
+        for _ in range(SETTLING_LOOKS):
+            if report.state != before:
+                break
             await asyncio.sleep(0.02)
+            report = await self._report(container_id)
         return report
 
     async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
