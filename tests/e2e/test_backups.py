@@ -208,7 +208,7 @@ STOP, START = {"kind": "power", "action": "stop"}, {"kind": "power", "action": "
 
 
 async def check_a_line_of_its_log_runs_steps_in_order(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it wrote before, and what it is told from outside, is no trigger. One line begins one run; each step waits for what the one before began."""
+    """What it wrote before is no trigger, nor is an entry by hand. One line begins one run; each step waits for what the one before began."""
     monkeypatch.setattr(scheduleruns, "LOOK_SECONDS", 0.2)
     await in_thread(lambda: logs.write_stdin(chain.container, text="disk full, long ago", actor=SYSTEM))
     await chain.wrote("got disk full, long ago")
@@ -219,7 +219,7 @@ async def check_a_line_of_its_log_runs_steps_in_order(chain: Chain, monkeypatch:
     await in_thread(lambda: logs.write_stdin(chain.container, text="disk full", actor=SYSTEM))
     await chain.wrote("got disk full")
     assert [(await in_thread(scheduletime.look))["begun"] for _ in range(2)] == [1, 0]
-    run = await play_the_worker(chain, await in_thread(lambda: one.runs.get()))
+    run = await play_the_worker(chain, await in_thread(one.runs.get))
     assert (run.state, run.cause) == ("succeeded", "It wrote: got disk full"), (run.problem, run.steps)
     assert [step["state"] for step in run.steps] == ["succeeded"] * 5
     assert all(before["finished_at"] <= after["started_at"] for before, after in itertools.pairwise(run.steps))
@@ -227,7 +227,7 @@ async def check_a_line_of_its_log_runs_steps_in_order(chain: Chain, monkeypatch:
     assert made.state == "good" and made.was_stopped and made.by_label == chain.alice.as_actor().label
     await chain.running()
     await chain.wrote("got save-all")
-    await in_thread(lambda: one.delete())
+    await in_thread(one.delete)
 
 
 async def check_a_step_that_fails_ends_the_run(chain: Chain) -> None:

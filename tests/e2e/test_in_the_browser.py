@@ -90,9 +90,7 @@ async def windows(stack: Stack, user: Any) -> AsyncIterator[Any]:
             await browser.close()
 
 
-async def test_files_terminal_tunnel_and_backups(
-    transactional_db: None, tmp_path: Path, alice: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_files_terminal_tunnel_and_backups(transactional_db: None, tmp_path: Path, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """CONSOLE: files with drag and drop, an editor that tells of somebody else's change, terminals that survive the page and are shared."""
     import json
 
@@ -252,7 +250,7 @@ async def check_backups(window: Window, at: str, kept: Path, monkeypatch: pytest
     await window.until(f"{LIST}.includes('before the update')")
     await work()
     await window.until(f"/before the update[^]*Good/.test({shown})")
-    made = await in_thread(lambda: Backup.objects.get())
+    made = await in_thread(Backup.objects.get)
 
     async with page.expect_download() as started:
         await more("[href$='/download']")
