@@ -91,7 +91,7 @@ async def windows(stack: Stack, user: Any) -> AsyncIterator[Any]:
 
 
 async def test_files_terminal_tunnel_and_backups(transactional_db: None, tmp_path: Path, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CONSOLE: files with drag and drop, an editor that tells of somebody else's change, terminals that survive the page and are shared."""
+    """F09, CONSOLE: files with drag and drop, an editor that tells of somebody else's change, terminals that survive the page and are shared."""
     import json
 
     from eggs.services import import_egg
