@@ -80,7 +80,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
 
 
 def test_one_search_over_all_that_one_may_read_tells_whom_it_could_not_ask(make: Any, agent: Any, alice: Any, bob: Any, nodes: Nodes) -> None:
-    """D03"""
+    """D03, J11: so many lines and no more, and it says that there are others."""
     one, two, theirs, away = (make(name, user=user)[0] for name, user in (("one", alice), ("two", alice), ("theirs", bob), ("away", alice)))
     for container in (one, two, theirs, away):
         agent.done(container, "running")
@@ -93,6 +93,9 @@ def test_one_search_over_all_that_one_may_read_tells_whom_it_could_not_ask(make:
     assert (found["asked"], [s["name"] for s in found["silent"]]) == (3, ["away"])
     bad = api(alice).get("/api/logs?search=needle&level=error&name=two").json()
     assert [line["level"] for line in bad["lines"]] == ["error"]
+    few = api(alice).get("/api/logs?search=needle&limit=1").json()
+    assert (len(few["lines"]), few["more"]) == (1, True)
+    assert api(alice).get("/api/logs?search=needle&limit=100000").status_code == 400
     assert api(alice).get("/api/logs?level=loud").status_code == 400
     assert api(alice).get("/api/logs?nonsense=1").status_code == 400
 

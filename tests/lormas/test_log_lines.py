@@ -18,7 +18,7 @@ def line_of(**record: Any) -> str:
 
 def test_whatever_somebody_typed_is_one_line() -> None:
     """F13, CVE-2026-111211: nobody writes a second line, nor moves the cursor of who reads it."""
-    typed = "eve\r\n{\"event\": \"forged\"}\x1b[2J\x85\u2028\u2029\0"
+    typed = 'eve\r\n{"event": "forged"}\x1b[2J\x85\u2028\u2029\0'
     line = line_of(msg="sign-in of %s", args=(typed,))
     assert line.splitlines() == [line] and line.isprintable()
     assert json.loads(line)["event"] == f"sign-in of {typed}"

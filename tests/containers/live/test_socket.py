@@ -175,7 +175,8 @@ async def test_of_ones_commands_five_run_at_a_time(alice: Any, running: Any, mon
     """F12: by whatever message they are asked for; each that ends makes room for the next one."""
     monkeypatch.setattr(shells, "_running", {str(alice.pk): shells.MOST_EXECS})
     browser = await signed_in(alice)
-    for number, asked in enumerate(({"type": "execute_command", "command": "ls"}, {"type": "exec_command", "command": "ls", "args": []})):
+    ways: list[dict[str, Any]] = [{"type": "execute_command", "command": "ls"}, {"type": "exec_command", "command": "ls", "args": []}]
+    for number, asked in enumerate(ways):
         await browser.say(**asked, container_id=str(running.pk), id=number)
         refused = await browser.hear("error")
         assert (refused["code"], refused["reply_to"]) == ("too_many", number)
