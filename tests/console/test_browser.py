@@ -37,11 +37,19 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def panel(transactional_db: None, tmp_path: Path) -> Iterator[Panel]:
-    process = Panel(log=tmp_path / "panel.log", NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600").start()
+@pytest.fixture(scope="module")
+def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """One daphne for all tests here: it keeps nothing in memory that a flushed database would miss."""
+    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log", NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600")
     yield process
     process.stop()
+
+
+@pytest.fixture
+def panel(transactional_db: None, panel_process: Panel) -> Panel:
+    if not panel_process.alive:
+        panel_process.start()
+    return panel_process
 
 
 @pytest.fixture
