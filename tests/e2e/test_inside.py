@@ -385,6 +385,14 @@ async def check_every_message_asks_for_the_right_to_it(alice: Person, at: str, b
             await mine.say("cancel", exec_id=f"n{number}", id="c")
 
 
+async def counted(count: Callable[[], Awaitable[int]], wanted: int, seconds: float = 60) -> None:
+    """Wait until there are so many."""
+    end = asyncio.get_running_loop().time() + seconds
+    while (found := await count()) != wanted:
+        assert asyncio.get_running_loop().time() < end, f"{found} instead of {wanted}"
+        await asyncio.sleep(0.2)
+
+
 def memory(process: Any) -> int:
     """Bytes that it has in memory now; its peak begins anew here."""
     pid = process.pid
@@ -410,11 +418,15 @@ async def check_a_stalled_browser_costs_little_and_harms_nobody(alice: Person, a
         for one in (stalled, talk):
             await one.say("terminal_open", container_id=container_id, name="flood", cols=80, rows=24, command=["sh"])
         terminal_id = (await talk.expect("terminal_opened"))["terminal_id"]
-        before = memory(alice.stack.panel.process)
-        await talk.say("terminal_input", terminal_id=terminal_id, data="dd if=/dev/zero bs=1024 count=6144 2>/dev/null | tr '\\0' x; echo do''ne\n")
-        await talk.output_until("done", 120)
-        grown = peak(alice.stack.panel.process) - before
-        assert grown < 16 * 1024**2, f"{grown} bytes for 6 MiB that one did not read"
+        most = 16 * 1024**2
+        for number in range(3):  # what it keeps of each flood, it would keep of every one; something else may grow once
+            before = memory(alice.stack.panel.process)
+            flood = "dd if=/dev/zero bs=1024 count=6144 2>/dev/null | tr '\\0' x"
+            await talk.say("terminal_input", terminal_id=terminal_id, data=f"{flood}; echo do''ne-{number}\n")
+            await talk.output_until(f"done-{number}", 120)
+            if (grown := peak(alice.stack.panel.process) - before) < most:
+                break
+        assert grown < most, f"{grown} bytes for 6 MiB that one did not read"
         await talk.say("terminal_input", terminal_id=terminal_id, data="echo still-$((1+1))-here\n")
         await talk.output_until("still-2-here")
         got = 0
@@ -469,15 +481,12 @@ async def check_what_a_killed_agent_left_in_a_terminal_ends(alice: Person, at: s
         opened = await talk.expect("terminal_opened")
         await talk.say("terminal_input", terminal_id=opened["terminal_id"], data=f"trap '' HUP TERM; sleep {number} & echo be''gun\n")
         await talk.output_until("begun")
-        assert await sleepers() == 1
+        await counted(sleepers, 1)  # the shell's child may not have become it yet
     started_at = (await in_thread(lambda: Container.objects.get(pk=container_id))).started_at
     await asyncio.to_thread(alice.stack.agent.kill)
     await asyncio.to_thread(alice.stack.agent.start)
     await alice.stack.active(60)
-    end = asyncio.get_running_loop().time() + 60
-    while await sleepers() != 0:
-        assert asyncio.get_running_loop().time() < end, "it is still there"
-        await asyncio.sleep(0.2)
+    await counted(sleepers, 0)
     after = await in_thread(lambda: Container.objects.get(pk=container_id))
     assert (after.status, after.started_at) == ("running", started_at)
 
