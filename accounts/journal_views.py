@@ -61,7 +61,7 @@ def index(request: HttpRequest) -> HttpResponse:
         found = found.filter(time__lt=until)
     before = request.GET.get("before", "")
     rows = list((found.filter(id__lt=int(before)) if before.isascii() and before.isdigit() and len(before) < 19 else found)[: PAGE_ROWS + 1])
-    export = {**{name: given[name] for name in ("search", "actor", "outcome", "target_type", "target_id") if given[name]}}
+    export = {name: given[name] for name in ("search", "actor", "action", "outcome", "target_type", "target_id") if given[name]}
     context = {
         "entries": rows[:PAGE_ROWS],
         "older": rows[PAGE_ROWS - 1].pk if len(rows) > PAGE_ROWS else None,

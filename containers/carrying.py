@@ -27,7 +27,7 @@ from nodes.gateway.threads import in_database
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 20
+LEASE_SECONDS = 10
 TOLD_SECONDS = 1.0
 PAUSE_SECONDS = (0.3, 3.0)
 MOST_AT_ONCE = 4

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db import connection, transaction
 
 from agent.protocol.messages import ContainerStats, StatsReport
@@ -33,14 +34,7 @@ def take_in(node_id: UUID, report: StatsReport) -> None:
         )
     )
     with transaction.atomic():
-        StatsSample.objects.bulk_create(samples)
-        _roll_up(samples)
-        rows = []
-        for sample in samples[:-1]:
-            row = Container(pk=sample.subject_id)
-            row.stats = as_json(sample)
-            rows.append(row)
-        Container.objects.bulk_update(rows, ["stats"], batch_size=200)
+        _store(samples)
 
 
 def _ids(samples: list[ContainerStats]) -> list[UUID]:
@@ -85,7 +79,38 @@ def as_json(sample: StatsSample) -> dict[str, Any]:
     }
 
 
-def _roll_up(samples: list[StatsSample]) -> None:
+RAW = (
+    "cpu_percent", "memory_bytes", "memory_limit_bytes", "network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes", "pids",
+    "disk_bytes",
+)  # fmt: skip
+_encode = msgspec.json.Encoder().encode
+
+
+def _store(samples: list[StatsSample]) -> None:
+    """Of one report, with the node's own as the last one. Plain statements: a thousand containers every ten seconds must cost next to nothing, and
+    the ORM's bulk acts took three quarters of the time."""
+    subject, moment = StatsSample._meta.get_field("subject_id"), StatsSample._meta.get_field("time")
+    ids = [subject.get_db_prep_value(s.subject_id, connection) for s in samples]
+    at = moment.get_db_prep_value(samples[0].time, connection)
+    table, rows = StatsSample._meta.db_table, Container._meta.db_table
+    places = ", ".join(["%s"] * (len(RAW) + 2))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {table} (subject_id, time, {', '.join(RAW)}) VALUES ({places})",  # noqa: S608 - names from the model
+            [(key, at, *(getattr(s, name) for name in RAW)) for key, s in zip(ids, samples, strict=True)],
+        )
+        _roll_up(cursor, ids, samples)
+        time = clock.rfc3339(samples[0].time)
+        cursor.executemany(
+            f"UPDATE {rows} SET stats = %s WHERE id = %s",  # noqa: S608 - a name from the model
+            [
+                (_encode({"time": time, **{name: getattr(s, name) for name in RAW}}).decode(), key)
+                for key, s in zip(ids[:-1], samples[:-1], strict=True)
+            ],
+        )
+
+
+def _roll_up(cursor: Any, ids: list[Any], samples: list[StatsSample]) -> None:
     """Add to the minute's row, or make it: one statement, right under any number of writers."""
     greatest = _GREATEST[connection.vendor]
     table = StatsMinute._meta.db_table
@@ -97,24 +122,14 @@ def _roll_up(samples: list[StatsSample]) -> None:
         f" memory_sum = {table}.memory_sum + excluded.memory_sum, memory_max = {greatest}({table}.memory_max, excluded.memory_max), "
         + ", ".join(f"{c} = excluded.{c}" for c in counters)
     )
-    subject = StatsMinute._meta.get_field("subject_id")
-    minute = StatsMinute._meta.get_field("minute")
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            sql,
-            [
-                (
-                    subject.get_db_prep_value(s.subject_id, connection),
-                    minute.get_db_prep_value(s.time.replace(second=0, microsecond=0), connection),
-                    s.cpu_percent,
-                    s.cpu_percent,
-                    s.memory_bytes,
-                    s.memory_bytes,
-                    *(getattr(s, c) for c in counters),
-                )
-                for s in samples
-            ],
-        )
+    minute = StatsMinute._meta.get_field("minute").get_db_prep_value(samples[0].time.replace(second=0, microsecond=0), connection)
+    cursor.executemany(
+        sql,
+        [
+            (key, minute, s.cpu_percent, s.cpu_percent, s.memory_bytes, s.memory_bytes, *(getattr(s, c) for c in counters))
+            for key, s in zip(ids, samples, strict=True)
+        ],
+    )
 
 
 def history(subject_id: UUID, span: str) -> list[dict[str, Any]]:

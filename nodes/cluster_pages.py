@@ -15,7 +15,7 @@ from accounts import grants
 from accounts.access import has, require
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, person, signed_in
-from nodes import clusters, selectors, windows
+from nodes import clusters, selectors, swarm_pages, windows
 from nodes.access import cluster_kind, get_cluster, sees_nodes, visible_clusters, visible_nodes
 from nodes.fleet_forms import ClusterForm, WindowForm, cluster_initial
 from nodes.models import Cluster, MaintenanceWindow
@@ -78,6 +78,8 @@ def detail(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
         "may_grant": "nodes.grant" in held,
         "keys": cluster.onboarding_keys.count(),
     }
+    if cluster.backend == "swarm":
+        context |= swarm_pages.part(user, cluster)
     return render(request, "clusters/detail.html", context)
 
 
@@ -102,7 +104,7 @@ def new(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     user = person(request)
     cluster = get_cluster(user, cluster_id, "clusters.manage")
-    form = ClusterForm(request.POST or None, initial=cluster_initial(cluster))
+    form = ClusterForm(request.POST or None, initial=cluster_initial(cluster), cluster=cluster)
     if request.method == "POST" and form.is_valid():
         try:
             clusters.update_cluster(cluster, actor=user.as_actor(), **form.cleaned_data)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from lormas.common import clock
 from lormas.common.forms import ServiceForm
 from nodes.forms import pairs, taints
-from nodes.models import Cluster
+from nodes.models import Cluster, Node
 from nodes.placement import Affinity, Demand, Toleration
 from nodes.services import TAINT_EFFECTS
 
@@ -109,14 +109,47 @@ class ClusterForm(_Labels):
             ("restart_empty", _("Restart elsewhere, empty")),
             ("restore_backup", _("Restore the last backup elsewhere")),
         ],
-        help_text=_("Kept with the cluster; nothing acts on it yet."),
+        help_text=_("When it was not heard of for ten minutes and has stopped its containers itself by then."),
+    )
+    backend = forms.ChoiceField(
+        label=_("Stands on"),
+        choices=[("engines", _("Single engines")), ("swarm", _("Docker Swarm"))],
+        required=False,  # what is not said stays
+        help_text=_("With a swarm this page also shows its nodes and runs services on it."),
+    )
+    manager = forms.ModelChoiceField(
+        label=_("Swarm manager"),
+        queryset=Node.objects.none(),
+        required=False,
+        empty_label=_("None"),
+        help_text=_("A node of this cluster whose engine manages the swarm. Others that do are asked when it is away."),
     )
     field_order = ("name", "description", "strategy", "overcommit_cpu", "overcommit_memory", "overcommit_storage", "failover", "labels")
+
+    def __init__(self, *args: Any, cluster: Cluster | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if cluster is None:
+            # A new one has no node yet that could manage a swarm.
+            del self.fields["backend"], self.fields["manager"]
+            return
+        self._backend = cluster.backend
+        field = self.fields["manager"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = Node.objects.filter(cluster=cluster, runtime_kind="docker")
+
+    def clean_backend(self) -> str:
+        return self.cleaned_data["backend"] or self._backend
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("backend") == "engines":
+            data["manager"] = None
+        return data
 
 
 def cluster_initial(cluster: Cluster) -> dict[str, Any]:
     """A cluster as its form shows it."""
-    names = ("name", "description", "strategy", "overcommit_cpu", "overcommit_memory", "overcommit_storage", "failover")
+    names = ("name", "description", "strategy", "overcommit_cpu", "overcommit_memory", "overcommit_storage", "failover", "backend", "manager")
     return {**{name: getattr(cluster, name) for name in names}, "labels": ", ".join(f"{k}={v}" for k, v in sorted(cluster.labels.items()))}
 
 

@@ -1,4 +1,4 @@
-"""Clusters that stand on a Docker swarm: questions to the agent of one of its managers, and acts as operations (docs/adr/0017-swarm.md).
+"""Clusters that stand on a Docker swarm: questions to the agent of one of its managers, and acts as operations (docs/adr/0020-swarm.md).
 
 Nothing of the swarm is stored but which one it is: its managers keep the truth, replicated, and a copy here would only be older. A manager that does
 not answer is passed over for another node of the cluster that manages the same swarm.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from django.db import transaction
 
 from agent.protocol import swarm as kinds
@@ -18,6 +19,8 @@ from lormas.common import clock, live
 from lormas.common.errors import Conflict, FieldError, NodeSilent, NodeUnavailable, NotFound, Problem, Refused
 from nodes import commands, operations, registries
 from nodes.models import Cluster, Node, Operation
+
+T = TypeVar("T")
 
 ASK_SECONDS = 12.0
 ACT_SECONDS = 120.0
@@ -170,14 +173,24 @@ def chosen(cluster: Cluster, *, backend: str, manager: Node | None) -> dict[str,
 def look(cluster: Cluster) -> Seen:
     """The swarm now. Raises as `_ask` says."""
     node, answer = _ask(cluster, "swarm.look")
-    view = answer.get("swarm") or {}
-    names = {"nodes": list(view.get("nodes") or []), "services": list(view.get("services") or [])}
-    return Seen(manager=node, swarm_id=str(view.get("swarm_id", "")), node_id=str(view.get("node_id", "")), **names)
+    view = _read(node, answer.get("swarm"), kinds.SwarmView)
+    nodes = [msgspec.structs.asdict(item) for item in view.nodes]
+    services = [{**msgspec.structs.asdict(item), "ports": [msgspec.structs.asdict(port) for port in item.ports]} for item in view.services]
+    return Seen(manager=node, swarm_id=view.swarm_id, node_id=view.node_id, nodes=nodes, services=services)
+
+
+def _read(node: Node, answer: Any, kind: type[T]) -> T:
+    """What an agent said, in full: what has its default does not go over the wire."""
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as error:
+        raise Refused(f"The agent of {node.name} speaks another language: {error}. Upgrade it.", code="bad_answer") from error
 
 
 def tasks(cluster: Cluster, service_id: str) -> list[dict[str, Any]]:
     """Of one service: what is to run by slot, then what has ended, newest first. Raises NotFound, and as `look`."""
-    return list(_ask(cluster, "swarm.tasks", service_id=service_id)[1].get("tasks") or [])
+    node, answer = _ask(cluster, "swarm.tasks", service_id=service_id)
+    return [msgspec.structs.asdict(task) for task in _read(node, answer.get("tasks") or [], list[kinds.SwarmTask])]
 
 
 # -------------------------------------------------------------------------------------------------------------------------------- acts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from nodes import cluster_pages, fleet_pages, node_pages, stock_pages, views
+from nodes import cluster_pages, fleet_pages, node_pages, stock_pages, swarm_pages, views
 
 app_name = "nodes"
 urlpatterns = [
@@ -43,6 +43,12 @@ urlpatterns = [
     path("clusters/<uuid:cluster_id>/edit", cluster_pages.edit, name="cluster-edit"),
     path("clusters/<uuid:cluster_id>/delete", cluster_pages.delete, name="cluster-delete"),
     path("clusters/<uuid:cluster_id>/maintenance", cluster_pages.maintenance, name="cluster-maintenance"),
+    path("clusters/<uuid:cluster_id>/swarm", swarm_pages.swarm_part, name="cluster-swarm"),
+    path("clusters/<uuid:cluster_id>/swarm/nodes/<str:swarm_node_id>", swarm_pages.availability, name="cluster-availability"),
+    path("clusters/<uuid:cluster_id>/services/new", swarm_pages.service_new, name="cluster-service-new"),
+    path("clusters/<uuid:cluster_id>/services/<str:service_id>", swarm_pages.service, name="cluster-service"),
+    path("clusters/<uuid:cluster_id>/services/<str:service_id>/change", swarm_pages.service_change, name="cluster-service-change"),
+    path("clusters/<uuid:cluster_id>/services/<str:service_id>/remove", swarm_pages.service_remove, name="cluster-service-remove"),
     path("registries", fleet_pages.registry_list, name="registries"),
     path("registries/<uuid:registry_id>", fleet_pages.registry, name="registry"),
     path("registries/<uuid:registry_id>/delete", fleet_pages.registry_delete, name="registry-delete"),

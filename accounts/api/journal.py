@@ -31,7 +31,7 @@ OUTCOMES: Final = ("ok", "refused", "failed")
 class EntryFilter(django_filters.FilterSet):
     actor = django_filters.CharFilter(field_name="actor_id")
     actor_kind = django_filters.ChoiceFilter(choices=[(name, name) for name in ("user", "node", "system", "anonymous")])
-    action = django_filters.CharFilter()
+    action = django_filters.CharFilter(method="by_action", help_text="`containers.start`, or with a dot at its end all of a room: `containers.`.")
     outcome = django_filters.ChoiceFilter(choices=[(name, name) for name in OUTCOMES])
     target_type = django_filters.CharFilter()
     target_id = django_filters.CharFilter()
@@ -42,6 +42,9 @@ class EntryFilter(django_filters.FilterSet):
     class Meta:
         model = Entry
         fields: list[str] = []
+
+    def by_action(self, rows: QuerySet[Entry], name: str, value: str) -> QuerySet[Entry]:
+        return rows.filter(action__startswith=value) if value.endswith(".") else rows.filter(action=value)
 
 
 def _cell(value: Any) -> str:

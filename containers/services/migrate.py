@@ -33,7 +33,7 @@ from nodes.services import claim
 MOVABLE = (Status.RUNNING, Status.STARTING, Status.PAUSED, Status.STOPPED, Status.CRASHED, Status.CRASH_LOOP)
 RUNS = ("running", "paused", "restarting")
 COPY_BYTES_PER_SECOND = 30e6
-"""Assumed where it is said how long it will be away; measured between two engines of one small machine."""
+"""Assumed where it is said how long it will be away; a guess for small machines and their links."""
 OVERALL_SECONDS = 14 * 3600
 
 

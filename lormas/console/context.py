@@ -43,6 +43,7 @@ PLACES: tuple[Place, ...] = (
     Place(_("Users"), "users", "people:users", "users.view", _("Admin")),
     Place(_("Roles"), "shield", "people:roles", "roles.manage", _("Admin")),
     Place(_("Backup targets"), "archive", "containers:destinations", "settings.manage", _("Admin")),
+    Place(_("Recordings"), "circle-dot", "containers:recording-policies", "settings.manage", _("Admin")),
     Place(_("Jobs"), "calendar-clock", "nodes:jobs", "system.view", _("Admin")),
     Place(_("Audit"), "scroll-text", "audit:list", "audit.view", _("Admin")),
 )

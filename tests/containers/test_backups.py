@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings as panel
+from django.db import transaction
 from django.test import Client
 
 from audit.models import Entry
 from audit.services import SYSTEM
 from containers.models import Backup, BackupDestination, BackupPolicy, BackupWork, Container, ContainerUserGrant
-from containers.services import backups, backupwork
+from containers.services import backupanew, backups, backupwork, power
 from containers.services import destinations as places
 from containers.stores import StoreFault, store_of
 from lormas.common import clock
@@ -195,6 +196,29 @@ def test_a_container_that_is_gone_takes_its_backups_along_but_for_locked_ones(ru
     backupwork.sweep()
     assert list(Backup.objects.values_list("pk", flat=True)) == [kept.pk]
     assert store_of(gone.destination).size(gone.key) is None and store_of(kept.destination).size(kept.key) is not None
+
+
+def test_a_container_of_a_lost_node_is_made_anew_from_its_last_backup_and_held_meanwhile(running: Container, good: Any, agent: Any) -> None:
+    """What failover asks for: nobody starts it empty while a worker makes it, stopped, on its new node."""
+    made = good()
+    Container.objects.update(observed="", status="unknown")
+    with transaction.atomic():
+        backupanew.restore_anew(running, made, start=True)
+    running.refresh_from_db()
+    work = BackupWork.objects.select_related("operation").get(is_open=True)
+    assert (running.status, running.operation, work.options) == ("creating", work.operation, {"make": True, "start_after": True})
+    with pytest.raises(Locked):
+        power.act(running, "start", user=None, actor=SYSTEM)
+
+    class Pulse:
+        """The node answers between two looks."""
+
+        def check(self) -> None:
+            agent.done(running, "created")
+
+    backupanew.make(work, Pulse())
+    running.refresh_from_db()
+    assert (running.observed, running.operation) == ("created", work.operation), "it is there, and held still"
 
 
 # ------------------------------------------------------------------------------------------------------------ destinations

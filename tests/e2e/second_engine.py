@@ -55,6 +55,7 @@ class SecondEngine:
         base = number * 4
         self._near, self.address = (f"10.213.{base // 256}.{base % 256 + host}" for host in (1, 2))
         self.process: subprocess.Popen[bytes] | None = None
+        self._rules = False
 
     # ------------------------------------------------------------------------------------------------------------ life
 
@@ -71,6 +72,16 @@ class SecondEngine:
         with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as save:
             subprocess.run(["docker", "-H", self.host, "load"], stdin=save.stdout, check=True, capture_output=True, timeout=60)
         return self
+
+    def route_by_host(self) -> None:
+        """Let it reach other second engines, by way of the machine."""
+        _run("ip", "-n", self.name, "route", "add", "default", "via", self._near)
+        for device in (self.name, "all"):
+            _run("sysctl", "-qw", f"net.ipv4.conf.{device}.forwarding=1")
+        # The machine's own engine drops what is forwarded and not its own; this names our addresses alone.
+        _run("iptables", "-I", "FORWARD", "-i", self.name, "-s", self.address, "-j", "ACCEPT")
+        _run("iptables", "-I", "FORWARD", "-o", self.name, "-d", self.address, "-j", "ACCEPT")
+        self._rules = True
 
     def start(self) -> None:
         """Returns when it answers. After a SIGKILL it may need a second try."""
@@ -179,6 +190,9 @@ class SecondEngine:
                 os.kill(pid, signal.SIGKILL)
         for mount in sorted(self._mounts(), key=len, reverse=True):
             _run("umount", "-l", mount, check=False)
+        if self._rules:
+            _run("iptables", "-D", "FORWARD", "-i", self.name, "-s", self.address, "-j", "ACCEPT", check=False)
+            _run("iptables", "-D", "FORWARD", "-o", self.name, "-d", self.address, "-j", "ACCEPT", check=False)
         _run("ip", "link", "del", self.name, check=False)
         _run("ip", "netns", "del", self.name, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

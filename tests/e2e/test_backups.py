@@ -23,7 +23,7 @@ from nodes.models import Operation
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG, Person
 
-pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 READY: dict[str, Any] = {
     **EGG,
@@ -109,6 +109,7 @@ async def test_backups(runtime: str, transactional_db: None, tmp_path: Path, ali
             if runtime == "process":
                 await check_a_drill_that_fails_says_why(chain, monkeypatch)
                 await check_a_node_that_dies_in_the_middle_leaves_nothing(chain, tmp_path / "kept", monkeypatch)
+            await chain.person.ask("DELETE", chain.at, params={"force": "true", "wait": "30"})  # containers outlive their agent
 
 
 async def check_there_and_back(chain: Chain) -> Backup:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from containers.models import Container, ContainerTunnel
-from containers.services import NewContainer, create_container
+from containers.services import NewContainer, create_container, power
 from lormas import assets
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
@@ -105,6 +106,8 @@ async def test_files_terminal_and_tunnel(transactional_db: None, tmp_path: Path,
             await check_terminals(window, other, at)
             await check_the_tunnel(window, at, container)
             assert (window.complaints, other.complaints) == ([], [])
+        await in_thread(lambda: power.act(container, "kill", user=alice, actor=alice.as_actor()))  # nothing runs on when the test is over
+        await until(lambda: Container.objects.filter(pk=container.pk, status="stopped").exists(), seconds=60, what="stopped")
 
 
 async def check_files(window: Window, at: str) -> None:
@@ -192,6 +195,16 @@ async def check_terminals(window: Window, other: Window, at: str) -> None:
     await window.until("/2/.test(document.querySelector('[data-tm=viewers]').textContent)")
     await page.keyboard.type("echo to-b''oth\n")
     await other.until(screen("to-both"))
+
+    # F09: what runs inside reaches neither clipboard nor title, and its questions to the terminal are typed back by nobody while two are looking.
+    await page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    title = await page.title()
+    await page.keyboard.type("printf '\\033]52;c;aGFja2Vk\\007\\033]2;hacked\\007\\033[6n\\033[c\\033[>c\\033]11;?\\007'; sleep 1\n")
+    await page.keyboard.type("echo un''touched\n")
+    await window.until(screen("untouched"))
+    shown = await page.evaluate(SHOWN)
+    assert not re.search(r"\d;\d+c|\d;\d+R|rgb:|not found", shown), shown
+    assert (await page.title(), await page.evaluate("window.copied")) == (title, None)
 
     await page.reload(wait_until="load")
     await window.until(screen("to-both"))

@@ -125,6 +125,7 @@ async def test_what_is_inside_a_container(runtime: str, transactional_db: None, 
             await check_a_stalled_browser_costs_little_and_harms_nobody(person, at)
             if runtime == "process":
                 await check_a_hundred_megabytes_cost_no_memory(person, at)
+            await check_what_a_killed_agent_left_in_a_terminal_ends(person, at)
             await check_stopped_ones_too(person, at)
             if runtime == "docker":
                 await check_one_without_a_folder_of_its_own(person, alice)
@@ -453,6 +454,32 @@ async def check_a_hundred_megabytes_cost_no_memory(alice: Person, at: str) -> No
     down = peak(panel) - before[0], peak(agent) - before[1]
     assert max(*up, *down) < 32 * 1024**2, f"up {up}, down {down} (panel, agent)"
     assert (await alice.ask("DELETE", f"{at}/files", params={"path": "hundred", "forever": "true"}))[0] == 200
+
+
+async def check_what_a_killed_agent_left_in_a_terminal_ends(alice: Person, at: str) -> None:
+    """F12: nobody can reach it any more, so the next agent ends it; the container itself runs on."""
+    container_id, number = at.rpartition("/")[2], 100_000 + os.getpid()
+
+    async def sleepers() -> int:
+        status, found = await alice.ask("GET", f"{at}/processes")
+        return sum(f"sleep {number}" in one["command"] for one in found["processes"]) if status == 200 else -1
+
+    async with alice.socket() as talk:
+        await talk.say("terminal_open", container_id=container_id, name="left", cols=80, rows=24, command=["sh"])
+        opened = await talk.expect("terminal_opened")
+        await talk.say("terminal_input", terminal_id=opened["terminal_id"], data=f"trap '' HUP TERM; sleep {number} & echo be''gun\n")
+        await talk.output_until("begun")
+        assert await sleepers() == 1
+    started_at = (await in_thread(lambda: Container.objects.get(pk=container_id))).started_at
+    await asyncio.to_thread(alice.stack.agent.kill)
+    await asyncio.to_thread(alice.stack.agent.start)
+    await alice.stack.active(60)
+    end = asyncio.get_running_loop().time() + 60
+    while await sleepers() != 0:
+        assert asyncio.get_running_loop().time() < end, "it is still there"
+        await asyncio.sleep(0.2)
+    after = await in_thread(lambda: Container.objects.get(pk=container_id))
+    assert (after.status, after.started_at) == ("running", started_at)
 
 
 async def check_stopped_ones_too(alice: Person, at: str) -> None:

@@ -15,7 +15,7 @@ from reservations.models import Allocation, Reservation
 from reservations.states import Hold
 from tests.console.test_browser import _built, chromium, panel, visit  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(420)]
 SHOTS = os.environ.get("LORMAS_SHOTS", "")
 """A folder for pictures to look at; not needed for the test."""
 

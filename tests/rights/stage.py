@@ -19,6 +19,7 @@ from accounts.models import User
 from accounts.services import sign_in
 from audit.services import SYSTEM
 from lormas.common import clock
+from lormas.common.ids import new_id
 from tests.console.conftest import make_container
 from tests.rights.conftest import give
 
@@ -27,6 +28,7 @@ CALLERS = ("anonymous", "stranger", "viewer", "owner", "operator", "administrato
 the node in the address; `bare-key` an administrator's API key with a scope that opens none of these; `expired` a member whose grants of everything
 that can be granted on each object have just ended."""
 METHODS = ("get", "post", "put", "patch", "delete")
+PLURALS = {"containers": "container", "nodes": "node", "clusters": "cluster", "eggs": "egg", "machines": "machine"}
 SCOPE = "billing.view_any"
 MISSING = "0190a0a0-0000-7000-8000-000000000000"
 
@@ -37,10 +39,11 @@ class Stage:
     def __init__(self, cast: dict[str, User]) -> None:
         self.cast = cast
         self.ids = dict(self._objects())
+        self._others: dict[str, Any] = {}
         self.clients = {caller: self._client(caller) for caller in CALLERS}
 
     def _objects(self) -> Iterator[tuple[str, str]]:
-        from containers.models import Backup, BackupDestination, LeftCopy, Rollout, Schedule
+        from containers.models import Backup, BackupDestination, LeftCopy, LogAlert, Rollout, Schedule
         from eggs.services import import_bundled
         from nodes.models import Cluster, MaintenanceWindow, Node, OnboardingKey, Operation, Orphan, Registry
         from nodes.services import register_node
@@ -95,6 +98,7 @@ class Stage:
             "copy_id": LeftCopy.objects.create(container_id=MISSING, container_name="old", node=node, epoch=1, reason="It was lost.").pk,
             "onboarding_key_id": OnboardingKey.objects.create(name="k", prefix="p", digest="d", expires_at=now + timedelta(hours=1)).pk,
             "api_key_id": key.pk,
+            "alert_id": LogAlert.objects.create(container=web, pattern="oops", created_by=owner).pk,
             "job": "nodes.sync",
         }.items()  # type: ignore[misc]
 
@@ -125,8 +129,8 @@ class Stage:
 
     def address(self, template: str) -> str:
         """`/api/containers/{container_id}` with our container in it. What has no object here gets an id that nothing has."""
-        kind = {"containers": "container", "nodes": "node", "clusters": "cluster", "eggs": "egg", "machines": "machine"}
-        first = (template.removeprefix("/api") + "//").split("/")[1]
+        kind = PLURALS
+        first = _first(template)
 
         def fill(match: re.Match[str]) -> str:
             name = match[1]
@@ -143,6 +147,23 @@ class Stage:
             return str(self.ids.get(name, "no-such-token" if name in ("token", "what") else MISSING))
 
         return re.sub(r"\{(\w+)\}", fill, template)
+
+    def another(self, template: str, name: str) -> str:
+        """The id of a second object of the kind that stands under this name in the address."""
+        kind = PLURALS[_first(template)] if name == "object_id" else name.removesuffix("_id")
+        if kind not in self._others:
+            first = grants.kind(kind).model._default_manager.get(pk=self.ids[f"{kind}_id"])
+            first.pk, first._state.adding = new_id(), True
+            for field in ("name", "slug", "uuid", "token_digest"):
+                if hasattr(first, field):
+                    setattr(first, field, str(new_id()))
+            self._others[kind] = first
+        self._others[kind].save(force_insert=True)
+        return str(self._others[kind].pk)
+
+
+def _first(template: str) -> str:
+    return (template.removeprefix("/api") + "//").split("/")[1]
 
 
 def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -163,8 +184,7 @@ def _spelled(raw: str) -> Iterator[str]:
             path = path.replace(f"(?P<{name}>{choice})", word)
         path = path.replace("/?$", "")
         path = simplify_regex(path) if "(" in path or "^" in path else path
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path).replace("//", "/").replace("^", "").replace("$", "")
-        yield path.rstrip("/") or "/"
+        yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path).replace("//", "/").replace("^", "").replace("$", "")
 
 
 def routes() -> dict[str, Callable[..., Any]]:
@@ -172,11 +192,11 @@ def routes() -> dict[str, Callable[..., Any]]:
     views), and `/admin`, which is Django's own and lets in nobody but administrators."""
     found: dict[str, Callable[..., Any]] = {}
     for raw, view in walk(get_resolver().url_patterns):
-        if raw.startswith(("/api/v1/", "/api/workers", "/admin/")) or "unknown_api" in getattr(view, "__name__", ""):
+        if raw.startswith(("/api/v1/", "/api/workers", "/api/^workers", "/admin/")) or "unknown_api" in getattr(view, "__name__", ""):
             continue
         for path in _spelled(raw):
             found.setdefault(path, view)
-    return found
+    return {path: view for path, view in found.items() if path == "/" or not path.endswith("/") or path.rstrip("/") not in found}
 
 
 def methods_of(view: Callable[..., Any]) -> list[str]:

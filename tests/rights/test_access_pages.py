@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -101,6 +103,10 @@ def test_the_journal_tells_in_sentences_and_shows_what_changed(alice: Any, bob: 
         ("since=nonsense&until=99-99", True), ("before=99999999999999999999999", True),
     ):  # fmt: skip
         assert ("gave access to" in client.get(f"/audit?{query}").content.decode()) is seen, query
+    export = re.search(r'href="(/api/audit\?[^"]*format=csv[^"]*)"', client.get(f"/audit?action=nodes.&actor={alice.pk}").content.decode())
+    assert export is not None
+    told = b"".join(client.get(unescape(export[1]))).decode()
+    assert "grants." not in told and told.count("\n") <= 1, "the file holds what the page shows"
     assert page_of(alice).get("/audit").status_code == 403
 
 

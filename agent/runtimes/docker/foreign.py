@@ -16,6 +16,8 @@ from agent.runtimes.policy import LocalPolicy
 
 QUICK_SECONDS = 15.0
 MOST = 1000
+SWARM_TASK = "com.docker.swarm.task.id"
+"""On containers that a swarm runs: stopped here, it starts another elsewhere."""
 NOT_ALLOWED = (
     "The node's owner has not allowed taking over containers. It is allowed by "
     '{"adopt": true} in policy.json in the agent\'s folder; the agent reads it when it starts.'
@@ -45,15 +47,18 @@ class DockerForeign:
 
     async def listing(self) -> list[ForeignSummary]:
         found = await self._call("GET", "/containers/json", query={"all": "1"}) or []
-        return [takeover.summary(item) for item in found if LABEL_INSTANCE not in (item.get("Labels") or {})][:MOST]
+        return [takeover.summary(item) for item in found if not {LABEL_INSTANCE, SWARM_TASK} & set(item.get("Labels") or {})][:MOST]
 
     async def _item(self, ref: str) -> dict[str, Any]:
         """Raises `not_found`, also for one that is ours or another panel's."""
         if not ref.isalnum():
             raise RuntimeFailure("bad_payload", "That is no id of the engine.")
         item: dict[str, Any] = await self._call("GET", f"/containers/{ref}/json")
-        if LABEL_INSTANCE in ((item.get("Config") or {}).get("Labels") or {}):
+        labels = (item.get("Config") or {}).get("Labels") or {}
+        if LABEL_INSTANCE in labels:
             raise RuntimeFailure("not_found", "It belongs to a Lormas already.")
+        if SWARM_TASK in labels:
+            raise RuntimeFailure("not_found", "It is a task of a swarm: the swarm would start another in its place.")
         return item
 
     async def look(self, ref: str) -> Foreign:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from agent.runtimes.process.folders import Folders, Made, Run
 from agent.runtimes.process.place import MARK
 
 EXEC_MARK = "LORMAS_EXEC"
+RUN_MARK = uuid.uuid4().hex
+"""Of this life of the agent: what carries another one was started by an agent that is gone."""
 
 
 def carries(pid: int, mark: bytes) -> bool:
@@ -55,5 +60,18 @@ class ProcessInside:
         return Place(folder, target, (os.geteuid(), os.getegid()))
 
     async def end_orphans(self) -> int:
-        """They die with the agent (PR_SET_PDEATHSIG)."""
-        return 0
+        """An exec's own command dies with the agent (PR_SET_PDEATHSIG); what that had started does not, but carries the mark of its agent's life."""
+        return await asyncio.to_thread(_end_orphans, set(await asyncio.to_thread(self._folders.ids)))
+
+
+def _end_orphans(ours: set[str]) -> int:
+    ended = 0
+    for pid in procfs.pids():
+        with contextlib.suppress(OSError):
+            pairs = (word.partition(b"=") for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            marks = {name: value.decode("ascii", "replace") for name, _, value in pairs if name in (EXEC_MARK.encode(), MARK.encode())}
+            run = marks.get(EXEC_MARK.encode(), "")
+            if run and run != RUN_MARK and marks.get(MARK.encode()) in ours:
+                os.kill(pid, signal.SIGKILL)
+                ended += 1
+    return ended

@@ -1,0 +1,108 @@
+"""Forms of services on a swarm. Shapes are checked by what the API takes, too, so that both doors let the same in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as gettext_now
+from django.utils.translation import gettext_lazy as _
+
+from lormas.common.forms import ServiceForm
+from nodes.api.swarm_shapes import MOST_REPLICAS, ServiceWishSerializer
+
+MIB = 1024**2
+PORT = re.compile(r"^(\d{1,5}):(\d{1,5})(?:/(tcp|udp))?$")
+
+
+class SwarmServiceForm(ServiceForm):
+    """A new service."""
+
+    name = forms.CharField(label=_("Name"), max_length=63)
+    image = forms.CharField(label=_("Image"), max_length=512, help_text=_("Each node pulls it by itself; stored registry passwords are sent along."))
+    replicas = forms.IntegerField(label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS, initial=1)
+    command = forms.CharField(label=_("Command"), max_length=4096, required=False, help_text=_("Empty: what the image runs."))
+    env = forms.CharField(
+        label=_("Environment"), max_length=200_000, required=False, widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text=_("NAME=value, one a line. Values are not shown again."),
+    )  # fmt: skip
+    cpus = forms.FloatField(label=_("CPU limit"), min_value=0, max_value=1024, required=False, help_text=_("Of each replica; empty for none."))
+    memory_mib = forms.IntegerField(label=_("Memory limit"), min_value=0, max_value=2**30, required=False, help_text=_("Of each replica."))
+    ports = forms.CharField(
+        label=_("Ports"), max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text=_("published:inside, one a line, as 8080:80 or 5353:53/udp."),
+    )  # fmt: skip
+    port_mode = forms.ChoiceField(
+        label=_("Where ports answer"),
+        choices=[("host", _("On the nodes that run a replica (one replica a node)")), ("ingress", _("On every node of the swarm"))],
+        initial="host",
+        required=False,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, unit in (("cpus", _("cores")), ("memory_mib", _("MiB"))):
+            self.fields[name].unit = unit  # type: ignore[attr-defined]
+
+    def place_of(self, field: str) -> str | None:
+        return super().place_of({"memory_bytes": "memory_mib"}.get(field, field))
+
+    def clean_command(self) -> list[str]:
+        try:
+            return shlex.split(self.cleaned_data["command"])
+        except ValueError:
+            raise forms.ValidationError(gettext_now("A quote is not closed.")) from None
+
+    def clean_env(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for line in self.cleaned_data["env"].splitlines():
+            if not line.strip():
+                continue
+            name, mark, value = line.partition("=")
+            if not mark or not name.strip():
+                raise forms.ValidationError(gettext_now("Each line is NAME=value; this one is not: %(line)s") % {"line": line[:80]})
+            found[name.strip()] = value
+        return found
+
+    def clean_ports(self) -> list[dict[str, Any]]:
+        found = []
+        for line in self.cleaned_data["ports"].split():
+            match = PORT.match(line)
+            if match is None:
+                raise forms.ValidationError(gettext_now("A port is published:inside, as 8080:80; this is not: %(line)s") % {"line": line[:40]})
+            found.append({"published_port": int(match[1]), "container_port": int(match[2]), "protocol": match[3] or "tcp"})
+        return found
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if self.errors:
+            return data
+        checked = ServiceWishSerializer(
+            data={
+                **{name: data[name] for name in ("name", "image", "replicas", "command", "env")},
+                "cpus": data.get("cpus") or 0,
+                "memory_bytes": (data.get("memory_mib") or 0) * MIB,
+                "ports": [{**port, "mode": data.get("port_mode") or "host"} for port in data["ports"]],
+            }
+        )
+        if not checked.is_valid():
+            for field, wrong in checked.errors.items():
+                self.add_error(self.place_of(str(field)), _sentence(wrong))
+            return data
+        self.given = dict(checked.validated_data)
+        return data
+
+
+def _sentence(wrong: Any) -> str:
+    while isinstance(wrong, list | dict):
+        wrong = next((one for one in (wrong.values() if isinstance(wrong, dict) else wrong) if one), "")
+    return str(wrong)
+
+
+class SwarmChangeForm(ServiceForm):
+    """Replicas and image of one."""
+
+    replicas = forms.IntegerField(label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS)
+    image = forms.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$", label=_("Image"), max_length=512)
