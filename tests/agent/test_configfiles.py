@@ -209,7 +209,7 @@ async def test_a_large_file_with_every_find_that_may_be_is_rewritten_within_the_
     piece, root = BULK[parser], parser == "xml"
     body = "".join(piece.replace("%d", str(number)) for number in range(limit_of(parser) // 3 // len(piece)))
     line = parser == "file"
-    finds = [(f"section{number}.name" if not root else f"a.section{number}.name", f"section{number}.name x" if line else "x") for number in range(512)]
+    finds = [(f"{'a.' if root else ''}section{number}.name", f"section{number}.name x" if line else "x") for number in range(512)]
     after = await rewrite_bounded(parser, (f"<a>{body}</a>" if root else body).encode(), finds)
     assert after.count(b"a comment") == body.count("a comment")
     assert after.count(b"value") == body.count("value") - 512

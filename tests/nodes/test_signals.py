@@ -130,8 +130,8 @@ def test_uptime_is_told_in_stretches_and_maintenance_counts_for_nobody(make_node
 @pytest.mark.parametrize(
     ("runtime", "told"),
     [
-        ("docker://20.10.24+dfsg1", True), ("docker://29.5.0", True), ("docker://29.5", True), ("docker://29.5.1", False), ("docker://30.0.0-rc1", False),
-        ("docker://", False), ("docker://unknown", False), ("process://", False), ("fake://1", False), ("", False),
+        ("docker://20.10.24+dfsg1", True), ("docker://29.5.0", True), ("docker://29.5", True), ("docker://29.5.1", False),
+        ("docker://30.0.0-rc1", False), ("docker://", False), ("docker://unknown", False), ("process://", False), ("fake://1", False), ("", False),
     ],
 )  # fmt: skip
 def test_an_engine_that_is_too_old_is_told(runtime: str, told: bool) -> None:
