@@ -17,7 +17,7 @@ MIB = 1024**2
 PORT = re.compile(r"^(\d{1,5}):(\d{1,5})(?:/(tcp|udp))?$")
 
 
-PORT_MODES = [("host", _("On the nodes that run a replica (one replica a node)")), ("ingress", _("On every node of the swarm"))]
+PORT_MODES = [("host", _("Where it runs, one replica a node")), ("ingress", _("On every node of the swarm"))]
 
 
 def _ports(text: str) -> list[dict[str, Any]]:
@@ -39,10 +39,9 @@ class SwarmServiceForm(ServiceForm):
         label=_("How often it runs"),
         choices=[("replicated", _("As often as you say")), ("global", _("Once on each node that takes tasks"))],
         initial="replicated",
-        required=False,
     )
     replicas = forms.IntegerField(
-        label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS, initial=1, required=False, help_text=_("Of one that runs as often as you say.")
+        label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS, initial=1, help_text=_("Of one that runs as often as you say.")
     )
     command = forms.CharField(label=_("Command"), max_length=4096, required=False, help_text=_("Empty: what the image runs."))
     env = forms.CharField(
@@ -55,7 +54,7 @@ class SwarmServiceForm(ServiceForm):
         label=_("Ports"), max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text=_("published:inside, one a line, as 8080:80 or 5353:53/udp."),
     )  # fmt: skip
-    port_mode = forms.ChoiceField(label=_("Where ports answer"), choices=PORT_MODES, initial="host", required=False)
+    port_mode = forms.ChoiceField(label=_("Where ports answer"), choices=PORT_MODES, initial="host")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,11 +91,11 @@ class SwarmServiceForm(ServiceForm):
         checked = ServiceWishSerializer(
             data={
                 **{name: data[name] for name in ("name", "image", "command", "env")},
-                "mode": data.get("mode") or "replicated",
-                "replicas": 1 if data.get("replicas") is None else data["replicas"],
+                "mode": data["mode"],
+                "replicas": data["replicas"],
                 "cpus": data.get("cpus") or 0,
                 "memory_bytes": (data.get("memory_mib") or 0) * MIB,
-                "ports": [{**port, "mode": data.get("port_mode") or "host"} for port in data["ports"]],
+                "ports": [{**port, "mode": data["port_mode"]} for port in data["ports"]],
             }
         )
         if not checked.is_valid():
@@ -116,7 +115,7 @@ def _sentence(wrong: Any) -> str:
 class SwarmChangeForm(ServiceForm):
     """Changes of `service`. What a person leaves as it is, is not sent: ports of several modes stay so."""
 
-    replicas = forms.IntegerField(label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS, required=False)
+    replicas = forms.IntegerField(label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS)
     image = forms.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$", label=_("Image"), max_length=512)
     env = forms.CharField(
         label=_("Environment"), max_length=200_000, required=False, widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
@@ -126,7 +125,7 @@ class SwarmChangeForm(ServiceForm):
         label=_("Ports"), max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text=_("published:inside, one a line, as 8080:80 or 5353:53/udp."),
     )  # fmt: skip
-    port_mode = forms.ChoiceField(label=_("Where ports answer"), choices=PORT_MODES, required=False)
+    port_mode = forms.ChoiceField(label=_("Where ports answer"), choices=PORT_MODES)
 
     def __init__(self, data: Any = None, *, service: dict[str, Any]) -> None:
         lines = "\n".join(
@@ -164,7 +163,7 @@ class SwarmChangeForm(ServiceForm):
         if data["env"]:
             wished["env"] = data["env"]
         if {"ports", "port_mode"} & set(self.changed_data) and "ports" in self.data:
-            wished["ports"] = [{**port, "mode": data.get("port_mode") or "host"} for port in data["ports"]]
+            wished["ports"] = [{**port, "mode": data["port_mode"]} for port in data["ports"]]
         checked = ServiceChangeSerializer(data=wished)
         if not checked.is_valid():
             for field, wrong in checked.errors.items():

@@ -190,7 +190,16 @@ def test_pages_show_the_swarm_and_take_its_forms(cluster: Cluster, manager: Any,
     shown = page.get(home).content.decode()
     assert "1 of 3 running" in shown and "not ours" in shown and "Its 1 task goes to other nodes." in shown
     assert "no such image" in page.get(f"{home}/services/{OURS}").content.decode()
-    form = {"name": "db", "image": "pg:1", "replicas": "2", "env": "A=b=c\n\nD=", "ports": "8080:80 53:53/udp", "command": "sh -c 'a b'"}
+    form = {
+        "name": "db",
+        "image": "pg:1",
+        "mode": "replicated",
+        "replicas": "2",
+        "port_mode": "host",
+        "env": "A=b=c\n\nD=",
+        "ports": "8080:80 53:53/udp",
+        "command": "sh -c 'a b'",
+    }
     for field, value, word in (("env", "A", "NAME=value"), ("ports", "80", "8080:80"), ("command", "'", "quote"), ("name", "web", "already")):
         wrong = page.post(f"{home}/services/new", {**form, field: value})
         assert wrong.status_code == 400 and word in wrong.content.decode(), field
