@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -16,7 +17,9 @@ from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
+from websockets.asyncio.client import connect
 
+from accounts.services import sign_in
 from agent import crash
 from audit.services import SYSTEM
 from containers.models import Container, Migration
@@ -195,6 +198,32 @@ class Twins:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def hears(pair: Pair, user: Any) -> AsyncIterator[list[str]]:
+    """Phases of moves as a browser of this person is told them."""
+    token, phases = (await in_thread(sign_in, user, address=None, user_agent="test")).access, []
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(f"{pair.panel.url.replace('http', 'ws', 1)}/ws", additional_headers=headers, proxy=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "topics": ["containers"], "id": 1}))
+
+        async def listen() -> None:
+            async for text in socket:
+                message = json.loads(text)
+                if message["type"] == "migration":
+                    phases.append(message["phase"])
+                elif message["type"] == "ping":
+                    await socket.send(json.dumps({"type": "pong", "reply_to": message["id"]}))
+
+        while json.loads(await socket.recv()).get("reply_to") != 1:  # from here on all is heard
+            pass
+        task = asyncio.create_task(listen())
+        try:
+            yield phases
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 VICTIMS = ("source agent", "target agent", "panel", "source link", "target link")
 PHASES = ("prepare", "snapshot", "copy", "verify", "cut_over", "release")
 
@@ -244,7 +273,7 @@ STUBBORN = "trap '' TERM; while :; do sleep 0.1; done"
 
 
 async def check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_force_ends_the_rest(
-    pair: Pair, goes: Container, alice: Any, root: Any
+    pair: Pair, goes: Container, alice: Any, bob: Any, root: Any
 ) -> None:
     """The plan tells before, the operation and its items while it goes; without force the deadline leaves what does not go, and names it; undrain
     starts again what was stopped, and leaves what has moved where it is."""
@@ -264,14 +293,16 @@ async def check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_for
     plan = {row["name"]: (row["act"], row["goes_to"]) for row in (await ask("get", "drain"))["containers"]}
     assert plan == {"web": ("move", there.name), "stays": ("stop", "")}
 
-    async with Twins(pair, goes) as twins:
+    async with Twins(pair, goes) as twins, hears(pair, alice) as told, hears(pair, bob) as told_bob:
         first = (await ask("post", "drain", {"deadline_seconds": 3600, "message": "New disks"}))["operation"]["id"]
         row = await settled_there(pair, goes, there)
+        await until(lambda: "done" in told, what="the sockets tell the end")
         seen = await in_thread(Drain.objects.get, operation_id=first)
         assert {item["name"]: item["state"] for item in seen.items}["stays"] == "busy" and seen.message == "New disks"
         monitored = await in_thread(Operation.objects.get, pk=first)
         assert (monitored.status, monitored.message) == ("running", "1 of 2 containers gone")
-    assert twins.seen == []
+    assert twins.seen == [] and told_bob == []
+    assert {"snapshot", "copy", "verify", "cut_over", "done"} <= set(told)
     assert row.node_id == there.pk and await asyncio.to_thread(pair.checksum, goes) == files
     assert await in_thread(lambda: Migration.objects.get(container=goes).reason) == "New disks"
 
@@ -304,12 +335,14 @@ async def settled_there(pair: Pair, container: Container, node: Node) -> Contain
     return row
 
 
-async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_where_it_was(pair: Pair, alice: Any, root: Any, measured: Any) -> None:
+async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_where_it_was(
+    pair: Pair, alice: Any, bob: Any, root: Any, measured: Any
+) -> None:
     """R38: kill -9 of agents and panel, cuts of links; never two, never no copy; the files are whole, the old copy goes."""
     container = await made(alice, pair.here.node)
     await until(lambda: pair.starts(container) == 1, what="its files")
     before = await asyncio.to_thread(pair.checksum, container)
-    await check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_force_ends_the_rest(pair, container, alice, root)
+    await check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_force_ends_the_rest(pair, container, alice, bob, root)
     for phase, victim in rounds():
         began = time.monotonic()
         row = await in_thread(Container.objects.get, pk=container.pk)
