@@ -215,7 +215,9 @@ def ago_word(seconds: float) -> str:
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 
+@register.filter("span")
 def span_word(seconds: float) -> str:
+    """`45s`, `3m 45s`, `2h 5m`, `3d 1h`."""
     whole = max(0, int(seconds))
     days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
     if days:
