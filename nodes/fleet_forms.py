@@ -109,11 +109,12 @@ class ClusterForm(_Labels):
             ("restart_empty", _("Restart elsewhere, empty")),
             ("restore_backup", _("Restore the last backup elsewhere")),
         ],
-        help_text=_("Kept with the cluster; nothing acts on it yet."),
+        help_text=_("When it was not heard of for ten minutes and has stopped its containers itself by then."),
     )
     backend = forms.ChoiceField(
         label=_("Stands on"),
         choices=[("engines", _("Single engines")), ("swarm", _("Docker Swarm"))],
+        required=False,  # what is not said stays
         help_text=_("With a swarm this page also shows its nodes and runs services on it."),
     )
     manager = forms.ModelChoiceField(
@@ -131,9 +132,13 @@ class ClusterForm(_Labels):
             # A new one has no node yet that could manage a swarm.
             del self.fields["backend"], self.fields["manager"]
             return
+        self._backend = cluster.backend
         field = self.fields["manager"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = Node.objects.filter(cluster=cluster, runtime_kind="docker")
+
+    def clean_backend(self) -> str:
+        return self.cleaned_data["backend"] or self._backend
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -67,10 +67,19 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
         # As `.ci/run` runs the slow ones: those that only wait for clocks begin first, each on its own; of the others a file stays together.
-        items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+        # Then the longest files, so that none of them is left over at the end with the other workers idle.
+        long = ("test_chaos", "test_matrix", "test_moving", "test_whole_start", "test_browser")
+        items.sort(key=lambda item: (item.get_closest_marker("waits") is None, long.index(item.path.stem) if item.path.stem in long else len(long)))
         for item in items:
             if item.get_closest_marker("waits") is None:
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    for item in items:
+        if (
+            item.get_closest_marker("django_db")
+            or item.get_closest_marker("redis")
+            or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+        ):
+            item.add_marker("stores")
     there: dict[str, bool] = {}
     for item in items:
         for name, (probe, why) in ENGINES.items():

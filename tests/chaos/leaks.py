@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from tests.chaos.people import Client, Person
@@ -23,13 +24,22 @@ def pids(world: World) -> dict[str, int]:
 
 
 async def work(client: Client, people: list[Person], *, steps: int) -> None:
-    """Each person does so many things."""
+    """Each person does so many things and deletes what is left of them: a container that runs is followed, and that takes files open."""
 
     async def one(person: Person) -> None:
         for _ in range(steps):
             await person._step()
+        await person.leave()
 
     await asyncio.gather(*(one(person) for person in people))
+
+
+async def kept(world: World, before: dict[str, tuple[int, int]], *, seconds: float = 30) -> list[str]:
+    """What has grown and stays so: a connection that is just being closed is no leak."""
+    end = time.monotonic() + seconds
+    while (found := grown(before, held(pids(world)))) and time.monotonic() < end:
+        await asyncio.sleep(0.5)
+    return found
 
 
 def grown(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> list[str]:

@@ -108,7 +108,9 @@ class Person:
         if not self.container_id:
             await self._create()
             return
-        act = self.dice.choices(["start", "stop", "restart", "kill", "delete", "look"], [4, 4, 3, 2, 1, 2])[0]
+        await self._act(self.dice.choices(["start", "stop", "restart", "kill", "delete", "look"], [4, 4, 3, 2, 1, 2])[0])
+
+    async def _act(self, act: str) -> None:
         ledger = self.client.ledger
         if act == "look":
             await self.client.ask("GET", f"/api/containers/{self.container_id}")
@@ -118,9 +120,17 @@ class Person:
         else:
             status, found = await self.client.ask("POST", f"/api/containers/{self.container_id}/{act}", {})
         self._note(status, found, f"{act} {self.name}")
+        if act == "delete" and status == 409:  # its panel died with the answer: did it take effect?
+            status = 204 if (await self.client.ask("GET", f"/api/containers/{self.container_id}"))[0] == 404 else 409
         if act == "delete" and status in (200, 202, 204):
             ledger.deleted.add(self.container_id)
             self.container_id = ""
+
+    async def leave(self) -> None:
+        """Nothing of this person is left behind."""
+        while self.container_id:
+            await self._act("delete")
+            await asyncio.sleep(0.2)
 
     async def _create(self) -> None:
         self._made += 1

@@ -44,6 +44,8 @@ from agent.runtimes.policy import LimitDefaults, LocalPolicy, load_policy
 MINIMUM_API = (1, 41)
 NEWEST_API = (1, 44)
 """What this code was written against. The engine speaks older versions too, so a newer engine is asked for this one."""
+SETTLING_LOOKS = 100
+"""The engine's record may lag behind what it did: so often it is looked at again, 20 ms apart."""
 
 
 class DockerRuntime:
@@ -288,7 +290,7 @@ class DockerRuntime:
         except RuntimeFailure as failure:
             if "already paused" not in failure.detail:
                 raise
-        return await self._report(container_id)
+        return await self._settled(container_id, "running")
 
     async def unpause(self, container_id: str) -> ContainerReport:
         ref = await self._finder.need(container_id)
@@ -297,7 +299,21 @@ class DockerRuntime:
         except RuntimeFailure as failure:
             if "is not paused" not in failure.detail:
                 raise
-        return await self._report(container_id)
+        return await self._settled(container_id, "paused")
+
+    async def _settled(self, container_id: str, before: str) -> ContainerReport:
+        """
+        Its report once it is no longer what it was before.
+
+        The engine corrects its record from events that come late: a container paused right after it was resumed is called running for a moment.
+        """
+        report = await self._report(container_id)
+        for _ in range(SETTLING_LOOKS):
+            if report.state != before:
+                break
+            await asyncio.sleep(0.02)
+            report = await self._report(container_id)
+        return report
 
     async def remove(self, container_id: str, *, keep_data: bool = False) -> None:
         ref = await self._finder.find(container_id)
