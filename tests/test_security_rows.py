@@ -8,9 +8,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OWED = {
-    "C13": "schedules come with their room",
-    "D17": "the catalog comes with its room",
-    "R46": "backups come with their room",
     "R47": "upgrades from released versions: none is released",
     "R51": "usage comes with billing",
     "R52": "idle timeouts come with previews",
