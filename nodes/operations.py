@@ -12,7 +12,8 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from accounts.access import has
 from audit.services import SYSTEM, Actor, Target, record
@@ -122,9 +123,9 @@ def settle_operation(
     if message:
         changes["message"] = message[:255]
     with transaction.atomic():
-        settled = Operation.objects.filter(pk=op_id, status__in=OPERATION_OPEN).update(**changes)
+        started = Coalesce("started_at", Value(now, output_field=DateTimeField()))
+        settled = Operation.objects.filter(pk=op_id, status__in=OPERATION_OPEN).update(**changes, started_at=started)
         if settled:
-            Operation.objects.filter(pk=op_id, started_at__isnull=True).update(started_at=now)
             _publish(op_id)
             transaction.on_commit(lambda: _wake(op_id))
     return bool(settled)
