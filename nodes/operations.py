@@ -126,8 +126,8 @@ def settle_operation(
         started = Coalesce("started_at", Value(now, output_field=DateTimeField()))
         settled = Operation.objects.filter(pk=op_id, status__in=OPERATION_OPEN).update(**changes, started_at=started)
         if settled:
+            transaction.on_commit(lambda: _wake(op_id))  # who waits goes on while the others are told
             _publish(op_id)
-            transaction.on_commit(lambda: _wake(op_id))
     return bool(settled)
 
 

@@ -45,8 +45,10 @@ def main() -> None:
     from daphne.endpoints import build_endpoint_description_strings
     from daphne.server import Server
 
+    from audit.sealer import Sealer
     from lormas.asgi import application
 
+    Sealer().start()
     run_id = os.environ.get("LORMAS_RUN_ID", "")
     from django.conf import settings
 
