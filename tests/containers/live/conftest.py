@@ -25,6 +25,7 @@ class PlayedNode:
         self.reads = 0
         self.watches = 0
         self.refusals = 0
+        self.cleared = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -53,7 +54,7 @@ class PlayedNode:
 
     def read(self, *, after: int = -1, tail: int = 0, limit: int = 1000, **_: Any) -> dict[str, Any]:
         last = self.lines[-1][0] if self.lines else 0
-        found = [line for line in self.lines if line[0] > after][:limit] if after >= 0 else self.lines[-tail:] if tail else []
+        found = [line for line in self.lines if line[0] > max(after, self.cleared)][:limit] if after >= 0 else self.lines[-tail:] if tail else []
         return {"lines": found, "first_seq": 1, "last_seq": last, "more": bool(found) and found[-1][0] < last, "gaps": []}
 
     def write(self, count: int, *, stream: str = "application") -> LogFrame:

@@ -195,9 +195,9 @@ async def test_a_ticket_and_too_many_mistakes_end_a_socket_for_real(panel: Panel
     address = f"{panel.url.replace('http', 'ws')}/ws?token={ticket}"
     async with connect(address, proxy=None) as socket:
         assert json.loads(await socket.recv())["type"] == "authenticated"
-        for _ in range(25):
-            await socket.send(json.dumps({"type": "no such type"}))
         with pytest.raises(ConnectionClosed) as end:
+            for _ in range(25):
+                await socket.send(json.dumps({"type": "no such type"}))
             while True:
                 await socket.recv()
         assert end.value.rcvd is not None and end.value.rcvd.code == 4429
