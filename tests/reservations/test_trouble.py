@@ -30,6 +30,8 @@ def refused(box: Box, name: str) -> bool:
         login(box.port, name, PASSWORD)
     except asyncssh.PermissionDenied:
         return True
+    except asyncssh.Error:  # put out in the middle of it: only the next try tells
+        return False
     return False
 
 
