@@ -145,6 +145,8 @@ def _database() -> dict[str, Any]:
     return {
         "ENGINE": "lormas.common.sqlite3",
         "NAME": str(file),
+        # A new connection reads the whole schema (2 ms): threads that are used again keep theirs. Tests put files in each other's place.
+        "CONN_MAX_AGE": 0 if TESTING else 300,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
