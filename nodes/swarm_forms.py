@@ -162,7 +162,8 @@ class SwarmChangeForm(ServiceForm):
             wished["replicas"] = data["replicas"]
         if data["env"]:
             wished["env"] = data["env"]
-        if {"ports", "port_mode"} & set(self.changed_data) and "ports" in self.data:
+        # Not by the text: browsers send other ends of lines than they were given.
+        if "ports" in self.data and ("port_mode" in self.changed_data or _ports(self.initial["ports"]) != data["ports"]):
             wished["ports"] = [{**port, "mode": data["port_mode"]} for port in data["ports"]]
         checked = ServiceChangeSerializer(data=wished)
         if not checked.is_valid():

@@ -21,8 +21,10 @@ from lormas.common import live
 from lormas.common.errors import Problem
 from nodes import commands
 from nodes.models import Cluster, Command, Node, Operation
+from nodes.swarm_forms import SwarmChangeForm
 from tests.console.puppet import Puppet
 
+PORT = {"published_port": 8080, "container_port": 80, "protocol": "tcp", "mode": "host"}
 OURS, THEIRS, WORKER = "a" * 25, "b" * 25, "c" * 25
 
 
@@ -218,6 +220,7 @@ def test_pages_show_the_swarm_and_take_its_forms(cluster: Cluster, manager: Any,
     change = {"replicas": "4", "image": "nginx:1", "env": "-KEY\nA=b=c", "ports": "8080:80\n53:53/udp", "port_mode": "host"}
     assert page.post(f"{home}/services/{OURS}/change", change).status_code == 302
     wished = commands.payload_of(Command.objects.get(kind="node.swarm_update"))
+    assert "image" not in wished and wished["replicas"] == 4
     assert wished["env"] == {"KEY": None, "A": "b=c"} and [port["published_port"] for port in wished["ports"]] == [8080, 53]
     assert page.post(f"{home}/swarm/nodes/{WORKER}", {"availability": "drain"}).status_code == 302
     assert Command.objects.count() == 4
@@ -238,6 +241,9 @@ def test_a_service_is_built_by_an_allow_list_and_changed_without_losing_the_rest
     changed = swarmspec.changed(made, kinds.SwarmUpdate(swarm_id="s", service_id="x", replicas=0, memory_bytes=64 * 1024**2, cpus=0))
     assert changed["Mode"] == {"Replicated": {"Replicas": 0}}
     assert changed["TaskTemplate"]["Resources"]["Limits"] == {"Pids": 512, "MemoryBytes": 64 * 1024**2}
+    service: dict[str, Any] = {"wanted": 1, "image": "nginx:1", "mode": "global", "ports": [PORT, {**PORT, "published_port": 81, "mode": "ingress"}]}
+    form = SwarmChangeForm({"image": "nginx:2", "env": "", "ports": "8080:80\r\n81:80", "port_mode": "host"}, service=service)
+    assert form.is_valid() and form.given == {"image": "nginx:2"}, "ports of several modes stay, and one on each node has no count"
     another = kinds.SwarmUpdate(swarm_id="s", service_id="x", env={"A": None, "B": "=", "C": ""}, ports=[])
     assert swarmspec.changed(made, another)["TaskTemplate"]["ContainerSpec"] == {**holds, "Env": ["B==", "C="]}
     assert swarmspec.changed(made, another)["EndpointSpec"] == {"Mode": "dnsrr", "Ports": []}
