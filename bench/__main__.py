@@ -15,7 +15,7 @@ from typing import Any
 from bench.figures import Figure, markdown, text
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("start", "lifecycle", "rpc", "logs", "inside", "agents", "lists", "samples", "eggs", "placement")
+PARTS = ("start", "lifecycle", "rpc", "logs", "inside", "backups", "agents", "lists", "samples", "eggs", "placement")
 
 
 def run_part(name: str, *, quick: bool) -> list[Figure]:

@@ -39,10 +39,10 @@ def _peak(pid: int, name: str) -> int:
 
 
 class Growth:
-    """How much the peak of panel and agent rose above what they had."""
+    """How much the peak of one of these programs rose above what it had."""
 
-    def __init__(self, found: Panel) -> None:
-        self._pids = [found.pid("web"), found.pid("agent")]
+    def __init__(self, found: Panel, *programs: str) -> None:
+        self._pids = [found.pid(program) for program in programs]
         self._before = []
         for pid in self._pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -54,7 +54,7 @@ class Growth:
 
 def _ours(found: Panel, at: str, size: int) -> tuple[float, float, int]:
     """(MB/s up, MB/s down, growth)."""
-    growth = Growth(found)
+    growth = Growth(found, "web", "agent")
     headers = {"Authorization": f"Bearer {found.token}"}
     connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=300)
     begun = time.perf_counter()

@@ -20,7 +20,7 @@ from containers.loglevels import LEVELS
 from containers.models import LogAlert, LogFilter
 from containers.services.logsearch import PER_CONTAINER, Found, search_logs
 from containers.services.publish import target
-from lormas.common.errors import Problem
+from lormas.common.errors import NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 
 FIELDS = ("search", "level", "stream", "name")
@@ -113,7 +113,8 @@ def drop_alert(request: HttpRequest, container_id: UUID, alert_id: UUID) -> Http
     user = person(request)
     container = get_container(user, container_id, "containers.edit")
     gone = LogAlert.objects.filter(container=container, pk=alert_id).first()
-    if gone is not None:
-        gone.delete()
-        record("containers.log_alert_removed", actor=user.as_actor(), target=target(container), before={"pattern": gone.pattern})
+    if gone is None:
+        raise NotFound(_("There is no such alert on this container."))
+    gone.delete()
+    record("containers.log_alert_removed", actor=user.as_actor(), target=target(container), before={"pattern": gone.pattern})
     return HttpResponseRedirect(reverse("containers:settings", args=[container.pk]) + "#alerts")

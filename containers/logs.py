@@ -71,8 +71,9 @@ def append(container: Container, *, text: str, level: str, actor: Actor) -> dict
 
 
 def clear(container: Container, *, actor: Actor) -> None:
-    """Forget all lines; numbers go on where they were."""
-    ask(container, "logs.clear")
+    """Forget all lines; numbers go on where they were. Panel processes that hold lines for their viewers are told up to which."""
+    told = ask(container, "logs.clear")
+    live.publish(f"log:{container.pk}", {"cleared": int(told.get("last_seq", 0))})
     record("containers.logs_cleared", actor=actor, target=target(container))
 
 

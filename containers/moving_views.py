@@ -66,8 +66,9 @@ def left_copies(request: HttpRequest, node_id: UUID) -> HttpResponse:
 def left_copy_remove(request: HttpRequest, node_id: UUID, copy_id: UUID) -> HttpResponse:
     user = person(request)
     node = get_node(user, node_id, "nodes.edit")
+    found = leftovers.get(node, copy_id)  # first: what is not there is 404, whatever was ticked
     if request.POST.get("sure") != "1":
         raise Invalid(_("Say that its files on this node may be lost: tick the box."))
-    copy = leftovers.remove(leftovers.get(node, copy_id), actor=user.as_actor())
+    copy = leftovers.remove(found, actor=user.as_actor())
     toast = Toast(_("The old copy of %(name)s is being removed") % {"name": copy.container_name})
     return answer(request, toast, to=reverse("nodes:detail", args=[node.pk]))

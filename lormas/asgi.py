@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+from lormas.common import handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
-http = get_asgi_application()
+http = handler.application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loaded first
 

@@ -145,6 +145,8 @@ def _database() -> dict[str, Any]:
     return {
         "ENGINE": "lormas.common.sqlite3",
         "NAME": str(file),
+        # A new connection reads the whole schema (2 ms): threads that are used again keep theirs. Tests put files in each other's place.
+        "CONN_MAX_AGE": 0 if TESTING else 300,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -352,6 +354,7 @@ BACKUP_SECONDS: int = env["BACKUP_SECONDS"]
 TERMINAL_RECORDING: bool = env["TERMINAL_RECORDING"]
 NODE_NOT_READY_SECONDS: float = env["NODE_NOT_READY_SECONDS"]
 NODE_INACTIVE_SECONDS: float = env["NODE_INACTIVE_SECONDS"]
+COPY_BYTES_PER_SECOND: int = env["COPY_BYTES_PER_SECOND"]
 FAILOVER_AFTER_SECONDS: float = env["FAILOVER_AFTER_SECONDS"]
 ORPHAN_GRACE_SECONDS: int = env["ORPHAN_GRACE_SECONDS"]
 PORT_RANGE: str = env["PORT_RANGE"]

@@ -145,6 +145,13 @@ JOBS: dict[str, dict[str, str | int]] = {
         "every_seconds": 86400,
         "at": "01:00",
     },
+    "lormas.rotate_secrets": {
+        "title": "Encrypted columns move to the newest key",
+        "run": "lormas.sealed.rotate",
+        "every_seconds": 86400,
+        "at": "03:30",
+        "limit_seconds": 600,
+    },
     "accounts.send_letters": {"title": "Mail that is due", "run": "accounts.tasks.send_letters", "every_seconds": 20, "limit_seconds": 120},
     "accounts.tidy": {"title": "Old letters and sessions", "run": "accounts.tasks.tidy", "every_seconds": 3600},
     "accounts.sweep_grants": {"title": "Rights on objects that have ended", "run": "accounts.tasks.sweep_grants", "every_seconds": 60},
@@ -162,7 +169,7 @@ JOBS: dict[str, dict[str, str | int]] = {
         "limit_seconds": 600,
     },
     "reservations.daily": {
-        "title": "Reservations: old rows, keys of secrets",
+        "title": "Reservations: old rows",
         "run": "reservations.tasks.daily",
         "every_seconds": 86400,
         "at": "03:00",

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import Case, F, Max, Q, Value, When
 
 from agent.protocol.commands import COMMANDS
 from agent.protocol.messages import ContainerReport, ErrorInfo, Part
@@ -105,9 +105,8 @@ def due(node_id: UUID | str, *, known_to_agent: Iterable[str] | None = None) -> 
 def mark_sent(command_ids: Iterable[UUID | str]) -> int:
     """Note that these went out. An acknowledged one that is sent again stays acknowledged."""
     ids = list(command_ids)
-    open_ones = Command.objects.filter(pk__in=ids, state__in=COMMAND_OPEN)
-    open_ones.update(sent_at=clock.now(), attempts=F("attempts") + 1)
-    return Command.objects.filter(pk__in=ids, state=CommandState.QUEUED).update(state=CommandState.SENT)
+    sent = Case(When(state=CommandState.QUEUED, then=Value(CommandState.SENT.value)), default=F("state"))
+    return Command.objects.filter(pk__in=ids, state__in=COMMAND_OPEN).update(sent_at=clock.now(), attempts=F("attempts") + 1, state=sent)
 
 
 def mark_acked(command_id: UUID | str, *, node_id: UUID | str) -> bool:
@@ -123,11 +122,11 @@ def mark_acked(command_id: UUID | str, *, node_id: UUID | str) -> bool:
     return bool(moved)
 
 
-def note_progress(command_id: UUID | str, *, node_id: UUID | str, percent: int, message: str = "") -> None:
-    """Store progress of an open command and of its operation."""
+def note_progress(command_id: UUID | str, *, node_id: UUID | str, percent: int, message: str = "") -> bool:
+    """Store progress of an open command and of its operation. False if it is settled or another node's."""
     command = Command.objects.filter(pk=command_id, node_id=node_id, state__in=COMMAND_OPEN).first()
     if command is None:
-        return
+        return False
     command.progress = max(0, min(100, percent))
     command.message = message[:255]
     Command.objects.filter(pk=command.pk, state__in=COMMAND_OPEN).update(progress=command.progress, message=command.message)
@@ -136,6 +135,7 @@ def note_progress(command_id: UUID | str, *, node_id: UUID | str, percent: int, 
     handler = wired("PROGRESS").get(command.kind)
     if handler:
         resolve(handler)(command)
+    return True
 
 
 def settle(
@@ -155,24 +155,25 @@ def settle(
     if not ok:
         state = {"expired": CommandState.EXPIRED, "cancelled": CommandState.CANCELLED}.get(error.code if error else "", CommandState.FAILED)
     with transaction.atomic():
-        command = Command.objects.select_for_update(of=("self",)).select_related("node").filter(pk=command_id).first()
+        command = Command.objects.select_for_update(of=("self",)).select_related("node", "operation").filter(pk=command_id).first()
         if command is None:
             return False
         if not command.is_open:
             _note_late(command, ok=ok, error=error, data=data)
             return False
-        moved = Command.objects.filter(pk=command.pk, state__in=COMMAND_OPEN).update(
-            state=state,
-            settled_at=clock.now(),
-            result=data or {},
-            payload={},
-            error_code=(error.code if error else "")[:64],
-            error_detail=error.detail if error else "",
+        changes: dict[str, Any] = {
+            "state": state,
+            "settled_at": clock.now(),
+            "result": data or {},
+            "payload": {},
+            "error_code": (error.code if error else "")[:64],
+            "error_detail": error.detail if error else "",
             **({"progress": 100} if ok else {}),
-        )
-        if not moved:
+        }
+        if not Command.objects.filter(pk=command.pk, state__in=COMMAND_OPEN).update(**changes):
             return False
-        command.refresh_from_db()
+        for name, value in changes.items():
+            setattr(command, name, value)
         command.report = report
         handler = wired("SETTLED").get(command.kind)
         if handler:

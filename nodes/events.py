@@ -9,6 +9,7 @@ from lormas.common import clock
 from nodes.models import Node, NodeEvent
 
 KEEP_DAYS = 30
+CHUNK = 1000
 
 
 def note(node: Node, kind: str, message: str, *, level: str = "info", before: str = "", after: str = "") -> NodeEvent:
@@ -58,5 +59,8 @@ def uptime(node: Node, *, hours: int = 24) -> Uptime:
 
 
 def forget_old() -> int:
-    """Lines older than `KEEP_DAYS`; status moves stay as long as everything else does."""
-    return NodeEvent.objects.filter(time__lt=clock.now() - timedelta(days=KEEP_DAYS)).delete()[0]
+    """Lines older than `KEEP_DAYS`; status moves stay as long as everything else does. In chunks, so that no lock is held long."""
+    count, old = 0, NodeEvent.objects.filter(time__lt=clock.now() - timedelta(days=KEEP_DAYS))
+    while ids := list(old.values_list("pk", flat=True)[:CHUNK]):
+        count += NodeEvent.objects.filter(pk__in=ids).delete()[0]
+    return count

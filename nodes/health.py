@@ -6,6 +6,7 @@ clearly below its limit before it counts as better. `socket` is what the panel h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -123,11 +124,26 @@ def version(agent: str, panel: str) -> Reading:
     return Reading("warning", f"Agent {agent}, panel {panel}: {'upgrade the agent' if older else 'the agent is newer, upgrade the panel'}.")
 
 
+SAFE_DOCKER = (29, 5, 1)
+
+
+def engine_advice(runtime: str) -> str:
+    """What is to be said of an engine as its agent names it (`docker://20.10.24`); "" = nothing. No signal: nothing is wrong at the moment.
+
+    Lormas sends plain archives only (SECURITY B11), so that what it does itself never meets the fault (CVE-2026-41567); people on the machine may.
+    """
+    kind, _, number = runtime.partition("://")
+    if kind != "docker" or not number[:1].isdigit() or _numbers(number) >= SAFE_DOCKER:
+        return ""
+    safe = ".".join(map(str, SAFE_DOCKER))
+    return f"Docker {number} is older than {safe}, where unpacking compressed archives into containers was made safe. Upgrade it when you can."
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     parts = []
     for part in text.split(".")[:3]:
-        digits = "".join(c for c in part if c.isdigit())
-        parts.append(int(digits or 0))
+        digits = re.match(r"\d*", part)  # 24+dfsg1 is 24
+        parts.append(int(digits[0] or 0) if digits else 0)
     return tuple(parts)
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from accounts.access import has
 from audit.services import SYSTEM, Actor, Target, record
@@ -122,11 +123,11 @@ def settle_operation(
     if message:
         changes["message"] = message[:255]
     with transaction.atomic():
-        settled = Operation.objects.filter(pk=op_id, status__in=OPERATION_OPEN).update(**changes)
+        started = Coalesce("started_at", Value(now, output_field=DateTimeField()))
+        settled = Operation.objects.filter(pk=op_id, status__in=OPERATION_OPEN).update(**changes, started_at=started)
         if settled:
-            Operation.objects.filter(pk=op_id, started_at__isnull=True).update(started_at=now)
+            transaction.on_commit(lambda: _wake(op_id))  # who waits goes on while the others are told
             _publish(op_id)
-            transaction.on_commit(lambda: _wake(op_id))
     return bool(settled)
 
 
@@ -156,18 +157,18 @@ def _waiter(op_id: UUID | str) -> Iterator[threading.Event]:
 
 
 def wait_for(op_id: UUID | str, seconds: float) -> Operation:
-    """The operation once it has ended, or as it is when `seconds` are over. Blocks its thread; holds no database connection while it sleeps."""
+    """The operation once it has ended, or as it is when `seconds` are over. Blocks its thread; of psycopg's pool it holds nothing while it sleeps."""
     end = time.monotonic() + seconds
     pause = 0.05
     with _waiter(op_id) as settled:
         while True:
             settled.clear()
-            operation = Operation.objects.get(pk=op_id)
+            is_open = Operation.objects.values_list("status", flat=True).get(pk=op_id) in OPERATION_OPEN
             left = end - time.monotonic()
-            if not operation.is_open or left <= 0:
-                return operation
+            if not is_open or left <= 0:
+                return Operation.objects.get(pk=op_id)
             if not connection.in_atomic_block:
-                connection.close()
+                connection.close_if_unusable_or_obsolete()
             settled.wait(min(pause, left))
             if seconds - left > QUICK_SECONDS:
                 pause = min(pause * 1.3, 0.25)

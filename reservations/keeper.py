@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 from django.db import DatabaseError, close_old_connections, connections
 
+from lormas.common.database import give_back
 from reservations.services import sweep
 
 log = structlog.get_logger(__name__)
@@ -51,8 +52,12 @@ def _start(name: str, function: Callable[..., Any], *args: Any) -> None:
 
 
 def _look() -> list[str]:
-    sweep.quick()
-    return [str(one) for one in sweep.due()]
+    """Runs in a thread of the loop's, which lives on."""
+    try:
+        sweep.quick()
+        return [str(one) for one in sweep.due()]
+    finally:
+        give_back()
 
 
 async def _run() -> None:
@@ -60,7 +65,7 @@ async def _run() -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
         try:
-            for reservation_id in await loop.run_in_executor(None, _clean, _look):
+            for reservation_id in await loop.run_in_executor(None, _look):
                 _start(f"reservation:{reservation_id}", sweep.advance, reservation_id)
             for name, chore in sweep.chores().items():
                 _start(name, chore)

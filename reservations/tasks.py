@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from reservations import secrets
 from reservations.services import extend as extending
 from reservations.services import queue, sweep
 
@@ -41,5 +40,5 @@ def serve_queue() -> int:
 
 @shared_task(name="reservations.tasks.daily", ignore_result=True, time_limit=600)
 def daily() -> dict[str, int]:
-    """Each day: old reservations go; secrets are moved to the newest key."""
-    return {"forgotten": sweep.forget_old(), **secrets.rotate()}
+    """Each day: old reservations go."""
+    return {"forgotten": sweep.forget_old()}

@@ -9,8 +9,10 @@ from agent.configfiles.values import UNCHANGED, decode, encode, text_of, wanted
 
 def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     text, encoding, mark = decode(data)
-    lines = text.split("\n")
+    lines, beginnings = text.split("\n"), tuple(key for key, _ in finds if key)
     for number, line in enumerate(lines):
+        if not line.startswith(beginnings):  # most: what no find begins stays itself, and no later find sees it changed
+            continue
         ending = "\r" if line.endswith("\r") else ""
         content = line.removesuffix("\r")
         for key, find in finds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from bisect import bisect_left
 from collections import OrderedDict, deque
@@ -119,6 +120,8 @@ class LogSource:
         """Of each viewer: the last line it has sent, and when (monotonic) it moved."""
         self._ring: deque[Entry] = deque()
         self._ring_bytes = 0
+        self._cleared = 0
+        """Lines up to here were cleared: nobody gets them from here any more."""
         self._pages: OrderedDict[int, Page] = OrderedDict()
         self._pages_bytes = 0
         self._reads: dict[bytes, asyncio.Task[dict[str, Any]]] = {}
@@ -162,6 +165,9 @@ class LogSource:
     async def _take(self, tap: live.Tap) -> None:
         while True:
             data = await tap.get(LEASE_RENEW_SECONDS)
+            if data is not None and data[:1] == b"{":
+                self.forget(int(json.loads(data)["cleared"]))
+                continue
             if data == live.RESYNC:  # the node's session is new, or Redis was away: nobody may be shipping to us
                 await self.ask_to_ship()
             # Quiet, or the link was cut where nobody could tell: a look at the store costs little and loses nothing.
@@ -175,13 +181,30 @@ class LogSource:
                 if isinstance(frame, LogFrame):
                     self._add(frame)
 
+    def forget(self, until: int) -> None:
+        """Somebody cleared the log up to this line: what is held of it goes, and so does what is still on its way here."""
+        self._cleared = max(self._cleared, until)
+        self._pages.clear()
+        self._pages_bytes = 0
+        kept = [entry if entry.first_seq > until else self._without(entry, until) for entry in self._ring if entry.last_seq > until]
+        self._ring = deque(kept)
+        self._ring_bytes = sum(len(entry.frame) for entry in kept)
+        self.looks += 1
+        self._tell()
+
+    def _without(self, entry: Entry, until: int) -> Entry:
+        return Entry(until + 1, entry.last_seq, self.head, entry.behind(until, frozenset()))
+
     def _add(self, frame: LogFrame) -> None:
+        if frame.last_seq <= self._cleared:
+            return
         newest = self._ring[-1].last_seq if self._ring else -1
         if frame.last_seq <= newest:  # repeated or late: what it holds was sent, or is a hole that is read from the store
             if newest - frame.last_seq > WENT_BACK:
                 log.warning("logsource.sequence_went_back", container=self.container_id)
             return
-        self._ring.append(Entry(frame.first_seq, frame.last_seq, self.head, self.head + frame.payload + b"}"))
+        entry = Entry(frame.first_seq, frame.last_seq, self.head, self.head + frame.payload + b"}")
+        self._ring.append(entry if entry.first_seq > self._cleared else self._without(entry, self._cleared))
         self._ring_bytes += len(self._ring[-1].frame)
         if self._ring_bytes > RING_BYTES:
             since = time.monotonic() - MOVES_SECONDS
@@ -243,7 +266,11 @@ class LogSource:
             asked = live.hub().ask_node(self.node_id, "logs.read", container_id=self.container_id, payload=msgspec.to_builtins(query))
             task = self._reads[key] = asyncio.create_task(asked, name="log-read")
             task.add_done_callback(lambda done: self._read_done(key, done))
-        return await asyncio.shield(task)
+        data = await asyncio.shield(task)
+        lines: list[list[Any]] = data.get("lines", [])
+        if lines and lines[0][0] <= self._cleared:  # cleared while this was read
+            data = {**data, "lines": [line for line in lines if line[0] > self._cleared]}
+        return data
 
     def _read_done(self, key: bytes, task: asyncio.Task[dict[str, Any]]) -> None:
         self._reads.pop(key, None)

@@ -217,7 +217,7 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     for candidate in ranking.candidates:
         if claim(candidate.id, cpus=container.cpus, memory_bytes=container.memory_bytes, disk_bytes=container.disk_bytes):
             container.placed = whereabouts.told(ranking, candidate)
-            return Node.objects.get(pk=candidate.id)
+            return data.node if data.node is not None else Node.objects.get(pk=candidate.id)
     rejected = [{"node": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected]
     if not views:
         raise Refused("There is no node yet: add one under Nodes.", code="no_placement", extra={"rejected": []})

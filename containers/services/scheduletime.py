@@ -100,8 +100,12 @@ def _log(schedule: Schedule, container: Container) -> bool:
     if last == seen:
         return False
     page = logs.read(container, LogsQuery(after=seen, search=schedule.when["pattern"], limit=100))
-    lines = [line for line in page.get("lines", []) if line[2] != "events"]
-    if not _remember(schedule, {"seq": int(page["lines"][-1][0]) if page.get("more") and page.get("lines") else last}) or not lines:
+    found = page.get("lines", [])
+    lines = [line for line in found if line[2] != "events"]
+    newest = int(found[-1][0]) if found else 0
+    # What was written between the two questions was looked through as well: a line begins one run.
+    reached = newest if page.get("more") and found else max(last, newest, int(page.get("last_seq", 0)))
+    if not _remember(schedule, {"seq": reached}) or not lines:
         return False
     return scheduleruns.begin(schedule, key=f"log:{lines[-1][0]}", cause=f"It wrote: {lines[-1][3]}"[:255])
 

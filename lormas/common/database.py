@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from psycopg_pool import PoolTimeout
 
 from lormas.common.errors import Problem
@@ -72,6 +72,15 @@ def _unavailable() -> Unavailable:
     )
 
 
+def give_back() -> None:
+    """At the end of a job in a thread that lives on: psycopg's pool gets its connection, SQLite's stays with the thread for a while."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            connection.close()
+        else:
+            connection.close_if_unusable_or_obsolete()
+
+
 def again(act: Callable[[], T]) -> T:
     """Do `act` in a transaction; where it met another one and was undone, once more, three times in all.
 
@@ -102,4 +111,4 @@ def done_again(act: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-__all__ = ["TRIES", "Met", "StorageFull", "Unavailable", "again", "done_again", "trouble"]
+__all__ = ["TRIES", "Met", "StorageFull", "Unavailable", "again", "done_again", "give_back", "trouble"]

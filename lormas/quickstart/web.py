@@ -50,6 +50,9 @@ def main() -> None:
     run_id = os.environ.get("LORMAS_RUN_ID", "")
     from django.conf import settings
 
+    from audit.sealer import Sealer  # apps are loaded by now
+
+    Sealer().start()
     Server(
         application=Identified(application, run_id) if run_id else application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),

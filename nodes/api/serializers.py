@@ -24,6 +24,7 @@ class NodeSerializer(StrictModelSerializer):
     architecture = serializers.CharField(source="cpu_architecture", read_only=True)
     is_ready = serializers.BooleanField(read_only=True)
     is_online = serializers.BooleanField(read_only=True)
+    engine_advice = serializers.CharField(read_only=True, help_text="What to do about an engine that is too old; empty = nothing.")
     cluster = serializers.PrimaryKeyRelatedField(read_only=True, allow_null=True)  # type: ignore[var-annotated]
     labels = serializers.DictField(child=serializers.CharField(), read_only=True)
     taints = TaintSerializer(many=True, read_only=True)
@@ -36,7 +37,7 @@ class NodeSerializer(StrictModelSerializer):
             "operating_system", "os_image", "kernel_version", "container_runtime", "runtime_kind", "isolates", "kubelet_version",
             "agent_version", "protocol_version", "capabilities",
             "max_pods", "current_pods", "allocated_cpus", "allocated_memory_bytes", "allocated_storage_bytes", "port_first", "port_last",
-            "labels", "taints", "status", "status_reason", "status_since", "engine_ok", "engine_error", "usage", "signals",
+            "labels", "taints", "status", "status_reason", "status_since", "engine_ok", "engine_error", "engine_advice", "usage", "signals",
             "is_ready", "is_schedulable", "is_online", "last_heartbeat", "last_health_check", "connected_at", "created_at", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields

@@ -84,14 +84,14 @@ class Intake:
         return command
 
     def _ack(self, ack: wire.Ack, taken: Taken) -> None:
-        command = self._command(ack.command_id, taken, "ack")
-        if command is not None:
-            commands.mark_acked(command.pk, node_id=self.node_id)
+        parsed = uuid_of(ack.command_id)
+        if parsed is None or not commands.mark_acked(parsed, node_id=self.node_id):
+            self._command(ack.command_id, taken, "ack")  # a repeat, or of another node
 
     def _progress(self, progress: wire.Progress, taken: Taken) -> None:
-        command = self._command(progress.command_id, taken, "progress")
-        if command is not None:
-            commands.note_progress(command.pk, node_id=self.node_id, percent=progress.percent, message=text(progress.message, 255))
+        parsed, message = uuid_of(progress.command_id), text(progress.message, 255)
+        if parsed is None or not commands.note_progress(parsed, node_id=self.node_id, percent=progress.percent, message=message):
+            self._command(progress.command_id, taken, "progress")  # too late, or of another node
 
     def _result(self, result: wire.Result, taken: Taken) -> None:
         before = len(taken.violations)

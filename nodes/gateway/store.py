@@ -180,12 +180,14 @@ def admit(token: str, hello: wire.Hello, *, gateway: str) -> Admission:
             "engine_error": text(hello.engine_error, 255),
         }
         Node.objects.filter(pk=node.pk).update(**changes)
-        before_version = node.agent_version
+        before_version, before_runtime = node.agent_version, node.container_runtime
         node.refresh_from_db()
         settle_status(node)
         take_signals(node, skew_seconds=None, connected=True)
         if before_version and before_version != node.agent_version:
             events.note(node, "upgrade", f"Agent {before_version} became {node.agent_version}.")
+        if node.container_runtime != before_runtime and (advice := health.engine_advice(node.container_runtime)):
+            events.note(node, "engine", advice, level="warning")
         events.note(node, "joined", f"The agent {node.agent_version} connected.")
         node.refresh_from_db()
         fenced: list[str] = []

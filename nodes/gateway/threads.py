@@ -1,4 +1,4 @@
-"""Database work of the gateway: a small thread pool, each job with a connection that is given back at its end."""
+"""Database work of the gateway: a small thread pool, each job gives its connection back at its end (`give_back`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import connections
+from lormas.common.database import give_back
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,12 +16,12 @@ _pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gateway-db")
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `function` in the pool and close its connections afterwards (psycopg's pool gets them back)."""
+    """Run `function` in the pool and give its connection back afterwards."""
 
     def job() -> T:
         try:
             return function(*args, **kwargs)
         finally:
-            connections.close_all()
+            give_back()
 
     return await asyncio.get_running_loop().run_in_executor(_pool, job)

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from lormas.common.ids import new_id
+from nodes.health import engine_advice
 from nodes.models.cluster import Cluster
 from nodes.states import NodeStatus
 
@@ -99,6 +100,11 @@ class Node(models.Model):
     def is_online(self) -> bool:
         """Heard within the bound, engine or not."""
         return self.status == NodeStatus.ACTIVE or (self.status in (NodeStatus.NOT_READY, NodeStatus.MAINTENANCE) and bool(self.gateway))
+
+    @property
+    def engine_advice(self) -> str:
+        """What is to be said of an engine that is too old."""
+        return engine_advice(self.container_runtime)
 
     @property
     def public_address(self) -> str:

@@ -210,7 +210,7 @@ def test_signing_up_tells_nothing_by_work(api: APIClient, alice: Any, postbox: P
 
 
 def test_a_mailbox_is_not_flooded_and_an_address_asks_only_so_often(api: APIClient, alice: Any, postbox: Postbox, settings: Any) -> None:
-    """E07, E09: 5 an hour to one mailbox, 20 from one address; another mailbox is not shut out by the first limit."""
+    """E07, E09, J10: 5 an hour to one mailbox, 20 from one address; another mailbox is not shut out by the first limit."""
     flood = [post(api, "password/forgot", {"email": "alice@example.org"}, REMOTE_ADDR=f"198.51.100.{n}").status_code for n in range(8)]
     assert flood == [202] * 5 + [429] * 3
     assert post(api, "password/forgot", {"email": "bob@example.org"}, REMOTE_ADDR="198.51.100.1").status_code == 202

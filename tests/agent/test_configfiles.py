@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.configfiles import PARSERS, ConfigProblem, rewrite
+from agent.configfiles import PARSERS, ConfigProblem, limit_of, rewrite
+from agent.configfiles.worker import CPU_SECONDS, MEMORY_BYTES, rewrite_bounded
 
 BUNGEE = r"regex:^(127\.0\.0\.1|localhost)(:\d{1,5})?$"
 
@@ -191,6 +192,40 @@ def test_a_pattern_that_runs_for_ever_is_stopped() -> None:
     with pytest.raises(ConfigProblem, match="too long"):
         changed("yaml", f"a: {'a' * 40}!\n", ("a", {r"regex:^(a|aa)+$": "x"}))
     assert time.process_time() - begun < 20
+
+
+BULK = {
+    "yaml": "section%d:\n  # a comment\n  name: 'value'\n  list:\n  - one\n  - two: 2\n",
+    "toml": "[section%d]\n# a comment\nname = 'value'\nlist = ['one', 2]\n",
+    "xml": "<section%d><!-- a comment --><name>value</name></section%d>\n",
+    "file": "# a comment\nsection%d.name value\n",
+}
+
+
+@pytest.mark.parametrize("parser", sorted(BULK))
+async def test_a_large_file_with_every_find_that_may_be_is_rewritten_within_the_limits(parser: str) -> None:
+    """Issue 4: 2 s of processor time, 256 MB. A third of what may be is what a slower machine than this one may take."""
+    assert (CPU_SECONDS, MEMORY_BYTES) == (2, 256 << 20)
+    piece, root = BULK[parser], parser == "xml"
+    body = "".join(piece.replace("%d", str(number)) for number in range(limit_of(parser) // 3 // len(piece)))
+    line = parser == "file"
+    finds = [(f"{'a.' if root else ''}section{number}.name", f"section{number}.name x" if line else "x") for number in range(512)]
+    after = await rewrite_bounded(parser, (f"<a>{body}</a>" if root else body).encode(), finds)
+    assert after.count(b"a comment") == body.count("a comment")
+    assert after.count(b"value") == body.count("value") - 512
+
+
+@pytest.mark.parametrize(
+    ("parser", "data", "words"),
+    [
+        ("yaml", b"a: [" + b"a," * 65_000 + b"a]", "2 s of processor time"),
+        ("xml", b"<a>" + b"<b/>" * 1_040_000 + b"</a>", "256 MB of memory"),
+        ("yaml", b"a: 1\n" * 30_000, "larger than 128 KB"),
+    ],
+)
+async def test_what_needs_more_than_the_limits_is_left_alone_and_said(parser: str, data: bytes, words: str) -> None:
+    with pytest.raises(ConfigProblem, match=words):
+        await rewrite_bounded(parser, data, [("a.b", "1")])
 
 
 @pytest.mark.parametrize("parser", sorted(PARSERS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from django.test import Client
 from audit.models import Entry
 from audit.services import SYSTEM
 from containers.models import Backup, BackupDestination, BackupPolicy, BackupWork, Container, ContainerUserGrant
-from containers.services import backupanew, backups, backupwork, power
+from containers.services import backupanew, backups, backupwork, power, remove
 from containers.services import destinations as places
 from containers.stores import StoreFault, store_of
 from lormas.common import clock
@@ -125,6 +126,16 @@ def test_a_locked_one_is_neither_deleted_nor_rotated_away(alice_api: Any, runnin
     assert alice_api.delete(at(running, old.pk)).status_code == 204
 
 
+def test_the_oldest_go_until_the_bytes_are_kept_but_never_a_locked_one_nor_the_newest(running: Container, good: Any) -> None:
+    locked, old, middle, new = (good(hours_ago=hours, content=b"x" * 40, is_locked=hours == 4) for hours in (4, 3, 2, 1))
+    backups.set_policy(running, actor=SYSTEM, keep=9, limits=(9, 130))
+    assert backups.rotate(running) == 1
+    backups.set_policy(running, actor=SYSTEM, keep=9, limits=(9, 10))
+    assert backups.rotate(running) == 1, "one newer than its limit stays all the same"
+    states = {b.pk: b.state for b in Backup.objects.all()}
+    assert states == {locked.pk: "good", old.pk: "deleting", middle.pk: "deleting", new.pk: "good"}
+
+
 def test_limits_hold_and_only_administrators_change_them(alice_api: Any, root_api: Any, running: Container, good: Any, alice: Any) -> None:
     good(is_locked=True, content=b"x" * 100)
     assert alice_api.put(at(running, "policy"), {"keep": 3, "most_count": 50}, format="json").status_code == 403
@@ -188,11 +199,12 @@ def test_no_more_than_a_few_run_at_a_time(running: Container, place: BackupDesti
     assert not backupwork.run(str(work.pk))
 
 
-def test_a_container_that_is_gone_takes_its_backups_along_but_for_locked_ones(running: Container, good: Any) -> None:
+def test_a_container_that_is_gone_takes_its_backups_along_but_for_locked_ones(running: Container, good: Any, alice: Any, agent: Any) -> None:
     kept, gone = good(is_locked=True), good()
-    running.ports.all().delete()
-    BackupWork.objects.all().delete()
-    Container.objects.filter(pk=running.pk).delete()
+    remove.purge_container(running, user=alice, actor=SYSTEM)
+    with suppress(Container.DoesNotExist):
+        agent.done(running, "removed")
+    assert not Container.objects.exists()
     backupwork.sweep()
     assert list(Backup.objects.values_list("pk", flat=True)) == [kept.pk]
     assert store_of(gone.destination).size(gone.key) is None and store_of(kept.destination).size(kept.key) is not None

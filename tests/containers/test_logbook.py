@@ -80,7 +80,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
 
 
 def test_one_search_over_all_that_one_may_read_tells_whom_it_could_not_ask(make: Any, agent: Any, alice: Any, bob: Any, nodes: Nodes) -> None:
-    """D03"""
+    """D03, J11: so many lines and no more, and it says that there are others."""
     one, two, theirs, away = (make(name, user=user)[0] for name, user in (("one", alice), ("two", alice), ("theirs", bob), ("away", alice)))
     for container in (one, two, theirs, away):
         agent.done(container, "running")
@@ -93,6 +93,9 @@ def test_one_search_over_all_that_one_may_read_tells_whom_it_could_not_ask(make:
     assert (found["asked"], [s["name"] for s in found["silent"]]) == (3, ["away"])
     bad = api(alice).get("/api/logs?search=needle&level=error&name=two").json()
     assert [line["level"] for line in bad["lines"]] == ["error"]
+    few = api(alice).get("/api/logs?search=needle&limit=1").json()
+    assert (len(few["lines"]), few["more"]) == (1, True)
+    assert api(alice).get("/api/logs?search=needle&limit=100000").status_code == 400
     assert api(alice).get("/api/logs?level=loud").status_code == 400
     assert api(alice).get("/api/logs?nonsense=1").status_code == 400
 
@@ -196,7 +199,8 @@ def test_the_pages_search_save_and_show_without_a_script(running: Container, ali
     assert "mine" in page.get("/containers/logs").content.decode()
     assert page.post(f"/containers/{running.pk}/alerts", {"pattern": "needle"}).status_code == 302
     assert "Not seen yet." in page.get(f"/containers/{running.pk}/settings").content.decode()
-    assert page.post(f"/containers/{running.pk}/alerts/{LogAlert.objects.get().pk}/remove").status_code == 302
+    remove = f"/containers/{running.pk}/alerts/{LogAlert.objects.get().pk}/remove"
+    assert [page.post(remove).status_code for _ in range(2)] == [302, 404]
     KeptLog.objects.create(pk=running.pk, name="gone", owner=alice, node=node, deleted_at=clock.now())
     assert "ERROR &lt;needle&gt;" in page.get(f"/containers/logs/kept/{running.pk}").content.decode()
     page.force_login(bob)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import aiohttp
 import pytest
 
 from accounts.services import sign_in
+from agent.protocol.commands import LogsQuery
 from audit.services import SYSTEM
-from containers.models import Backup, BackupWork, Container
-from containers.services import NewContainer, backups, backupwork, create_container, drills
+from containers import logs
+from containers.models import Backup, BackupWork, Container, Schedule, ScheduleRun
+from containers.services import NewContainer, backups, backupwork, create_container, drills, power, scheduleruns, schedules, scheduletime
 from containers.services import destinations as places
 from containers.spec import Asked
 from containers.stores import folder, store_of
+from nodes import operations
 from nodes.models import Operation
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG, Person
@@ -28,10 +33,10 @@ pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transac
 READY: dict[str, Any] = {
     **EGG,
     "name": "Ready",
-    "startup": "while :; do ls world/level.dat && echo all set; sleep 1; done",
+    "startup": "ls world/level.dat && echo all set; while read line; do echo got $line; done",
     "config": {"files": "{}", "startup": '{"done": "all set"}', "logs": "{}", "stop": "^C"},
 }
-"""Says that it is ready once its world is there."""
+"""Says that it is ready if its world is there, and repeats what it is told."""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,13 @@ class Chain:
     async def running(self) -> None:
         await until(lambda: Container.objects.filter(pk=self.container.pk, status="running").exists(), seconds=60, what="running")
 
+    async def wrote(self, text: str) -> None:
+        """The program has written this line."""
+        query = LogsQuery(tail=50, limit=50)
+        await until(
+            lambda: any(line[3] == text and line[2] == "application" for line in logs.read(self.container, query)["lines"]), seconds=30, what=text
+        )
+
     async def begin(self, act: Any, *args: Any) -> Operation:
         operation: Operation = await in_thread(lambda: act(*args, user=self.alice, actor=self.alice.as_actor()))
         return operation
@@ -107,6 +119,10 @@ async def test_backups(runtime: str, transactional_db: None, tmp_path: Path, ali
             await check_a_drill_proves_it_and_leaves_nothing(chain, made)
             await check_a_damaged_archive_is_found_and_changes_nothing(chain, made)
             if runtime == "process":
+                await check_a_line_of_its_log_runs_steps_in_order(chain, monkeypatch)
+                await check_a_step_that_fails_ends_the_run(chain)
+                await check_a_limit_holds_while_the_archive_comes(chain, tmp_path / "kept")
+                await check_cancelled_in_the_middle_nothing_is_left(chain, tmp_path / "kept", monkeypatch)
                 await check_a_drill_that_fails_says_why(chain, monkeypatch)
                 await check_a_node_that_dies_in_the_middle_leaves_nothing(chain, tmp_path / "kept", monkeypatch)
             await chain.person.ask("DELETE", chain.at, params={"force": "true", "wait": "30"})  # containers outlive their agent
@@ -168,6 +184,127 @@ async def check_a_damaged_archive_is_found_and_changes_nothing(chain: Chain, mad
     assert (ended.status, ended.error_code) == ("failed", "damaged")
     assert (await in_thread(lambda: Backup.objects.get(pk=made.pk))).is_damaged
     assert await in_thread(lambda: backups.latest_good_backup(chain.container)) is None
+
+
+async def play_the_worker(chain: Chain, run: ScheduleRun) -> ScheduleRun:
+    """What worker and beat do for a run, until it ends."""
+
+    def go_on() -> ScheduleRun | None:
+        scheduleruns.advance_due()
+        for work in BackupWork.objects.filter(is_open=True, worker=""):
+            backupwork.run(str(work.pk))
+        return ScheduleRun.objects.exclude(state="running").filter(pk=run.pk).first()
+
+    found: ScheduleRun = await until(go_on, seconds=90, what="the run's end")
+    return found
+
+
+def plan(chain: Chain, name: str, *steps: dict[str, Any], **how: Any) -> Schedule:
+    given = {"name": name, "cron": "0 4 * * *", "steps": list(steps), **how}
+    return schedules.add(chain.container, user=chain.alice, actor=chain.alice.as_actor(), given=given)
+
+
+STOP, START = {"kind": "power", "action": "stop"}, {"kind": "power", "action": "start"}
+
+
+async def check_a_line_of_its_log_runs_steps_in_order(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote before is no trigger, nor is an entry by hand. One line begins one run; each step waits for what the one before began."""
+    monkeypatch.setattr(scheduleruns, "LOOK_SECONDS", 0.2)
+    await in_thread(lambda: logs.write_stdin(chain.container, text="disk full, long ago", actor=SYSTEM))
+    await chain.wrote("got disk full, long ago")
+    steps = ({"kind": "command", "command": "save-all"}, STOP, {"kind": "backup", "name": "of the night"}, {"kind": "wait", "seconds": 1}, START)
+    one = await in_thread(lambda: plan(chain, "when full", *steps, trigger="log", when={"pattern": "regex:^got disk \\w+"}))
+    assert [(await in_thread(scheduletime.look))["begun"] for _ in range(2)] == [0, 0]
+    await in_thread(lambda: logs.append(chain.container, text="got disk full", level="info", actor=SYSTEM))
+    await in_thread(lambda: logs.write_stdin(chain.container, text="disk full", actor=SYSTEM))
+    await chain.wrote("got disk full")
+    assert [(await in_thread(scheduletime.look))["begun"] for _ in range(2)] == [1, 0]
+    run = await play_the_worker(chain, await in_thread(one.runs.get))
+    assert (run.state, run.cause) == ("succeeded", "It wrote: got disk full"), (run.problem, run.steps)
+    assert [step["state"] for step in run.steps] == ["succeeded"] * 5
+    assert all(before["finished_at"] <= after["started_at"] for before, after in itertools.pairwise(run.steps))
+    made = await in_thread(lambda: Backup.objects.get(name="of the night"))
+    assert made.state == "good" and made.was_stopped and made.by_label == chain.alice.as_actor().label
+    await chain.running()
+    await chain.wrote("got save-all")
+    await in_thread(one.delete)
+
+
+async def check_a_step_that_fails_ends_the_run(chain: Chain) -> None:
+    """Run by hand: a stopped container takes no command, so no backup is made."""
+    count = await in_thread(Backup.objects.count)
+    one = await in_thread(lambda: plan(chain, "by hand", STOP, {"kind": "command", "command": "save-all"}, {"kind": "backup"}))
+    run = await in_thread(lambda: scheduleruns.run_now(one, user=chain.alice, actor=chain.alice.as_actor()))
+    ended = await play_the_worker(chain, run)
+    assert [step["state"] for step in ended.steps] == ["succeeded", "failed", "skipped"] and ended.state == "failed"
+    assert "Step 2" in ended.problem and await in_thread(Backup.objects.count) == count
+    container = await chain.now()
+    await in_thread(lambda: power.act(container, "start", user=chain.alice, actor=chain.alice.as_actor()))
+    await chain.running()
+
+
+def files_of(kept: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in kept.rglob("*") if path.is_file()}
+
+
+async def check_a_limit_holds_while_the_archive_comes(chain: Chain, kept: Path) -> None:
+    """B10: bytes are counted as they come, and nothing of too much stays."""
+    before = files_of(kept)
+    await in_thread(lambda: backups.set_policy(chain.container, actor=SYSTEM, limits=(None, 1_000_000)))
+    made, operation = await in_thread(backups.create_backup, await chain.now(), user=chain.alice, actor=chain.alice.as_actor())
+    ended = await chain.work(operation)
+    assert (ended.status, ended.error_code) == ("failed", "backup_limit"), ended.error_detail
+    assert files_of(kept) == before
+    await in_thread(lambda: backups.set_policy(chain.container, actor=SYSTEM, limits=(None, None)))
+    assert await in_thread(lambda: backups.latest_good_backup(chain.container)) != made
+
+
+async def check_cancelled_in_the_middle_nothing_is_left(chain: Chain, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a backup: no archive. Of a restore: the old files, all of them, and it runs again."""
+    seen = threading.Event()
+    beat, write, read = backupwork.Pulse.beat, folder.FolderDraft.write, folder.FolderStore.read
+    good, before = await chain.backup(name="whole"), await chain.get("world/level.dat")
+    await chain.put("since", b"kept")
+    files = files_of(kept)
+
+    def beats(self: Any) -> None:
+        beat(self)
+        if not self.is_wanted:
+            seen.set()
+
+    def cancel() -> None:
+        work = BackupWork.objects.select_related("operation").get(is_open=True)
+        operations.cancel(work.operation, actor=SYSTEM)
+        assert seen.wait(60)
+
+    def writes(self: Any, data: bytes) -> None:
+        write(self, data)
+        cancel()
+
+    def reads(self: Any, key: str, **part: Any) -> Iterator[bytes]:
+        pieces = read(self, key, **part)
+        yield next(pieces)
+        cancel()
+        yield from pieces
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backupwork.Pulse, "beat", beats)
+        patched.setattr(folder.FolderDraft, "write", writes)
+        made, operation = await in_thread(backups.create_backup, await chain.now(), user=chain.alice, actor=chain.alice.as_actor())
+        ended = await chain.work(operation)
+        assert (ended.status, ended.error_code) == ("cancelled", "cancelled")
+        failed = await in_thread(lambda: Backup.objects.get(pk=made.pk))
+        assert (failed.state, failed.error_code, failed.key) == ("failed", "cancelled", "") and files_of(kept) == files
+        await chain.running()
+
+        seen.clear()
+        patched.setattr(folder.FolderDraft, "write", write)
+        patched.setattr(folder.FolderStore, "read", reads)
+        ended = await chain.work(await chain.begin(backups.restore_into, await chain.now(), good))
+        assert (ended.status, ended.error_code) == ("cancelled", "cancelled")
+    await chain.running()
+    assert await chain.get("world/level.dat") == before and await chain.get("since") == (200, b"kept")
+    assert not [path for path in chain.stack.agent.data.rglob("restores/*") if path.exists()], "nor is anything left on the node"
 
 
 async def check_a_drill_that_fails_says_why(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
-"""Files, Terminal and the tunnel of a real container in a real browser: panel, agent and program as processes, one stack for all."""
+"""Files, Terminal, Backups and the tunnel of a real container in a real browser: panel, agent and program as processes, one stack for all."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import os
 import re
 import shutil
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from containers.models import Container, ContainerTunnel
-from containers.services import NewContainer, create_container, power
+from audit.services import SYSTEM
+from containers.models import Backup, BackupWork, Container, ContainerTunnel
+from containers.services import NewContainer, backupwork, create_container, drills, power
+from containers.services import destinations as places
 from lormas import assets
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
@@ -87,8 +90,8 @@ async def windows(stack: Stack, user: Any) -> AsyncIterator[Any]:
             await browser.close()
 
 
-async def test_files_terminal_and_tunnel(transactional_db: None, tmp_path: Path, alice: Any) -> None:
-    """CONSOLE: files with drag and drop, an editor that tells of somebody else's change, terminals that survive the page and are shared."""
+async def test_files_terminal_tunnel_and_backups(transactional_db: None, tmp_path: Path, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F09, CONSOLE: files with drag and drop, an editor that tells of somebody else's change, terminals that survive the page and are shared."""
     import json
 
     from eggs.services import import_egg
@@ -105,6 +108,7 @@ async def test_files_terminal_and_tunnel(transactional_db: None, tmp_path: Path,
             await check_files(window, at)
             await check_terminals(window, other, at)
             await check_the_tunnel(window, at, container)
+            await check_backups(window, at, tmp_path / "kept", monkeypatch)
             assert (window.complaints, other.complaints) == ([], [])
         await in_thread(lambda: power.act(container, "kill", user=alice, actor=alice.as_actor()))  # nothing runs on when the test is over
         await until(lambda: Container.objects.filter(pk=container.pk, status="stopped").exists(), seconds=60, what="stopped")
@@ -221,3 +225,52 @@ async def check_the_tunnel(window: Window, at: str, container: Container) -> Non
     assert TOKEN not in await page.content()
     await page.click("#tunnel [formaction$=forget]")
     await until(lambda: ContainerTunnel.objects.filter(pk=container.pk, wanted=False, sealed_token="", told_version=2).exists(), what="forgotten")
+
+
+LIST = "(document.querySelector('#backups')?.textContent ?? '')"
+
+
+async def check_backups(window: Window, at: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made, taken away, put back and proven; the page tells by itself how each goes on. This process plays the worker."""
+    page, shown = window.page, "(document.querySelector('#backups .tbl')?.textContent ?? '')"
+    monkeypatch.setattr(drills, "STAYS_SECONDS", 0.5)
+    await in_thread(lambda: places.add(name="kept", kind="local", given={"folder": str(kept)}, is_default=True, actor=SYSTEM))
+
+    async def work() -> None:
+        found = await until(lambda: BackupWork.objects.filter(is_open=True).first(), what="asked for")
+        assert await in_thread(backupwork.run, str(found.pk))
+
+    async def more(act: str) -> None:
+        await page.click("#backups details.menu summary")
+        await page.click(f"#backups details.menu {act}")
+
+    await window.go(f"{at}/backups")
+    await page.fill("#backup-name", "before the update")
+    await page.click("form:has(#backup-name) .btn.primary")
+    await window.until(f"{LIST}.includes('before the update')")
+    await work()
+    await window.until(f"/before the update[^]*Good/.test({shown})")
+    made = await in_thread(Backup.objects.get)
+
+    async with page.expect_download() as started:
+        await more("[href$='/download']")
+    taken = Path(await (await started.value).path())
+    assert hashlib.sha256(taken.read_bytes()).hexdigest() == made.sha256
+
+    await window.go(f"{at}/files")
+    await row_menu(window, "notes.txt", "row-delete")
+    await window.until("!document.querySelector('tr[data-path=\"notes.txt\"]')")
+    await window.go(f"{at}/backups")
+    await page.click("#backups td > .row-x > a.btn")
+    await page.fill("#restore-name", "web")
+    await page.click("form:has(#restore-name) .btn.danger")
+    await work()
+    await until(lambda: Container.objects.filter(name="web", observed="running", operation=None).exists(), what="started again")
+    await window.go(f"{at}/files")
+    await window.until("!!document.querySelector('tr[data-path=\"notes.txt\"]')")
+
+    await window.go(f"{at}/backups")
+    await more("form[action$='/prove'] button")
+    await window.until(f"/Restore drill/.test({LIST}) && !!document.querySelector('#backups .progress-line')")
+    await work()
+    await window.until(f"/proven/.test({shown})")

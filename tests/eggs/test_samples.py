@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent.configfiles import rewrite
+from eggs.configfiles import edits_of
 from eggs.formats import EggRefused, parse
 from eggs.rendering import render, stop_spec
 
@@ -56,3 +58,6 @@ def test_a_real_egg_gives_what_it_must(row: dict[str, Any]) -> None:
     if row["stop_kind"] == "signal":
         assert stop.signal == row["stop_signal"]
     assert render(egg, values={}, primary_port=25565, memory_bytes=2**30).image == row["docker_images"][0].strip().removeprefix("~")
+    for edit in edits_of(egg.config_files, data_target="/home/container"):
+        made = rewrite(edit.parser, b"", list(edit.finds))
+        assert rewrite(edit.parser, made, list(edit.finds)) == made

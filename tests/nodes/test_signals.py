@@ -125,3 +125,15 @@ def test_uptime_is_told_in_stretches_and_maintenance_counts_for_nobody(make_node
     assert [s.status for s in found.stretches] == ["PENDING", "ACTIVE", "INACTIVE", "ACTIVE", "MAINTENANCE", "ACTIVE"]
     assert found.percent == pytest.approx(80.0, abs=0.5)
     assert sum(s.share for s in found.stretches) == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ("docker://20.10.24+dfsg1", True), ("docker://29.5.0", True), ("docker://29.5", True), ("docker://29.5.1", False),
+        ("docker://30.0.0-rc1", False), ("docker://", False), ("docker://unknown", False), ("process://", False), ("fake://1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_an_engine_that_is_too_old_is_told(runtime: str, told: bool) -> None:
+    """B11: what Lormas sends is plain anyway; the person learns that the engine wants an upgrade."""
+    assert ("older than 29.5.1" in health.engine_advice(runtime)) is told

@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from audit.models import Entry
+from lormas import sealed
 from reservations.models import Machine
-from reservations.secrets import rotate, unlock
+from reservations.secrets import unlock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 GOOD = {"name": "alpine-1", "host": "10.0.0.9", "port": 22221, "user": "root", "password": "hunter-22", "labels": {"zone": "a"}}
@@ -81,12 +82,12 @@ def test_credentials_are_encrypted_and_in_no_answer_and_no_journal_row(api: Any,
     assert "hunter-22" not in everything and "PRIVATE KEY" not in everything
     old = settings.FIELD_KEYS
     settings.FIELD_KEYS = ["a-new-key", *old]
-    assert rotate() == {"rotated": 1, "unreadable": 0}
+    assert sealed.rotate() == {"moved": 2, "unreadable": 0}
     settings.FIELD_KEYS = ["a-new-key"]
     machine.refresh_from_db()
     assert (unlock(machine.password), unlock(machine.private_key)) == ("hunter-22", key)
     settings.FIELD_KEYS = ["quite-another"]
-    assert rotate() == {"rotated": 0, "unreadable": 1}
+    assert sealed.rotate() == {"moved": 0, "unreadable": 2}
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)

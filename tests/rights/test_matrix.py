@@ -140,13 +140,11 @@ def under_another(stage: Stage, known: dict[tuple[str, str], tuple[str, ...]]) -
             continue
         client = stage.clients["administrator"] if path.startswith("/api") else page()
         body = {} if method == "GET" else {"data": {}, "content_type": "application/json"} if path.startswith("/api") else {"data": {}}
-        wrote = Writes()
         with transaction.atomic():
             whole = stage.another(path, parts[part])
-            with connection.execute_wrapper(wrote):
-                answer = getattr(client, method.lower())(stage.address(path.replace(f"{{{parts[part]}}}", whole)), **body)
+            answer = getattr(client, method.lower())(stage.address(path.replace(f"{{{parts[part]}}}", whole)), **body)
             transaction.set_rollback(True)
-        if answer.status_code != 404 and (method == "GET" or wrote.acts):
+        if answer.status_code != 404:
             found.append(f"{method} {path}: {answer.status_code} under another {parts[part]}")
     return found
 

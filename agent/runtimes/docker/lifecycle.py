@@ -43,6 +43,8 @@ class Lifecycle:
                 tls = docker.utils.kwargs_from_env().get("tls", False)
             client = docker.APIClient(base_url=self._endpoint.sdk_url, version=self.version, tls=tls, max_pool_size=1, num_pools=1)
             client.headers["Accept-Encoding"] = "identity"
+            # The SDK keeps a pool for every address it ever asked (up to 25 a client, whatever num_pools says), each with an idle connection.
+            client.headers["Connection"] = "close"
             self._local.client = client
             self._clients.append(client)
         client.timeout = timeout

@@ -28,7 +28,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SPECS)
 async def test_defaults_are_always_set(docker_bench: Any, name: str) -> None:
-    """A05 A06 A09 A10: limits, log size, no-new-privileges, dropped capabilities, own namespaces, json-file only."""
+    """A05 A06 A09 A10 J09: limits, log size, no-new-privileges, dropped capabilities, own namespaces, json-file only."""
     container_id = await docker_bench.create("forever", **SPECS[name])
     item = await docker_bench.runtime._finder.item(container_id)
     host = item["HostConfig"]

@@ -200,7 +200,7 @@ async def test_a_terminal_as_main_process(process_bench: Any) -> None:
 
 
 async def test_a_reader_who_never_comes_costs_only_so_much_disk_and_is_told_the_number(tmp_path: Path) -> None:
-    """F10: the spool is bounded; what fell out is a gap with its count."""
+    """F10, J09: the spool is bounded; what fell out is a gap with its count."""
     runtime = Inner(root=tmp_path, segment_bytes=20_000, spool_bytes=100_000)
     await runtime.open(instance="i")
     from agent.protocol.messages import ContainerSpec

@@ -6,13 +6,31 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from agent.protocol.frames import LogFrame, pack_log
 from lormas.common import live
+from tests.nodes.rig import Panel
+
+
+@pytest.fixture(scope="module")
+def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """One daphne for a module's tests: it keeps nothing in memory that a flushed database would miss."""
+    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def panel(transactional_db: None, panel_process: Panel) -> Panel:
+    """A real daphne on the test's database; `said` is what it wrote in this test."""
+    if not panel_process.alive:
+        panel_process.start()
+    panel_process.mark()
+    return panel_process
 
 
 class PlayedNode:
@@ -25,6 +43,7 @@ class PlayedNode:
         self.reads = 0
         self.watches = 0
         self.refusals = 0
+        self.cleared = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -53,7 +72,7 @@ class PlayedNode:
 
     def read(self, *, after: int = -1, tail: int = 0, limit: int = 1000, **_: Any) -> dict[str, Any]:
         last = self.lines[-1][0] if self.lines else 0
-        found = [line for line in self.lines if line[0] > after][:limit] if after >= 0 else self.lines[-tail:] if tail else []
+        found = [line for line in self.lines if line[0] > max(after, self.cleared)][:limit] if after >= 0 else self.lines[-tail:] if tail else []
         return {"lines": found, "first_seq": 1, "last_seq": last, "more": bool(found) and found[-1][0] < last, "gaps": []}
 
     def write(self, count: int, *, stream: str = "application") -> LogFrame:

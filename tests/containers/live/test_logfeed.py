@@ -12,6 +12,7 @@ import pytest
 
 from containers.live import logfeed, logsource
 from containers.live.logfeed import LogFeed
+from lormas.common import live
 from tests.containers.live.conftest import Viewer
 
 pytestmark = pytest.mark.redis
@@ -132,6 +133,27 @@ async def test_only_the_streams_asked_for(shipper: Any, viewer: Any) -> None:
         await shipper.ship(shipper.write(2, stream="error"))
         await viewer.until(2)
     assert viewer.seqs == [4, 5]
+
+
+async def test_cleared_lines_are_given_to_nobody_any_more(shipper: Any, viewer: Any) -> None:
+    """Not to who comes back for them, nor by a batch or an answer that was on its way while they were cleared."""
+    late = Viewer()
+    async with following(shipper, viewer):
+        await shipper.ship(shipper.write(5))
+        await viewer.until(5)
+        source = next(iter(logsource._sources.values()))
+        on_its_way = shipper.write(5)
+        shipper.cleared = 10
+        await asyncio.to_thread(live.publish, f"log:{shipper.container_id}", {"cleared": 10})
+        async with asyncio.timeout(10):
+            while not source.looks:
+                await asyncio.sleep(0.005)
+        await shipper.ship(on_its_way)
+        await shipper.ship(shipper.write(2))
+        async with following(shipper, late, after=2):
+            await late.until(2)
+            await viewer.until(7)
+    assert viewer.seqs == [1, 2, 3, 4, 5, 11, 12] and late.seqs == [11, 12]
 
 
 async def test_a_node_that_is_away_is_waited_for(shipper: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import ApplicationCommunicator
 
-from containers.live import outbox, socket
+from containers.live import outbox, shells, socket
 from containers.live.socket import client_socket
 from lormas.common import live
 
@@ -55,12 +55,12 @@ class Browser(ApplicationCommunicator):
 
     async def open(self) -> dict[str, Any]:
         await self.send_input({"type": "websocket.connect"})
-        return await self.receive_output(5)  # type: ignore[no-any-return]
+        return await self.receive_output(30)  # type: ignore[no-any-return]
 
     async def say(self, **message: Any) -> None:
         await self.send_input({"type": "websocket.receive", "text": json.dumps(message)})
 
-    async def hear(self, kind: str | None = None, seconds: float = 5) -> dict[str, Any]:
+    async def hear(self, kind: str | None = None, seconds: float = 30) -> dict[str, Any]:
         while True:
             event = await self.receive_output(seconds)
             if event["type"] == "websocket.close":
@@ -139,12 +139,54 @@ async def test_a_bad_frame_is_an_error_and_the_socket_lives(alice: Any, text: st
     await browser.leave()
 
 
-async def test_too_many_messages_end_it(alice: Any) -> None:
+async def test_too_many_messages_end_it(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """F05"""
+    monkeypatch.setattr(socket, "MESSAGES_PER_SECOND", 0.0)  # however slowly they are said here
     browser = await signed_in(alice)
     for _ in range(socket.BURST_MESSAGES + 20):
         await browser.say(type="pong")
     assert (await browser.hear("close"))["code"] == 4429
+
+
+async def test_a_person_has_so_many_sockets_and_one_that_ends_makes_room(alice: Any, bob: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F05: nobody else is shut out."""
+    monkeypatch.setattr(socket, "MAX_SOCKETS_PER_USER", 2)
+    first, second = await signed_in(alice), await signed_in(alice)
+    third = Browser(alice)
+    assert (await third.open())["type"] == "websocket.accept"
+    assert (await third.hear("close"))["code"] == 4429
+    others = await signed_in(bob)
+    await first.leave()
+    again = await signed_in(alice)
+    for browser in (second, others, again):
+        await browser.leave()
+    assert socket._sockets == {}
+
+
+async def test_who_opens_one_and_says_nothing_is_shown_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """J05"""
+    monkeypatch.setattr(socket, "AUTHENTICATE_SECONDS", 0.05)
+    browser = Browser(None)
+    assert (await browser.open())["type"] == "websocket.accept"
+    assert (await browser.hear("close"))["code"] == 4401
+
+
+async def test_of_ones_commands_five_run_at_a_time(alice: Any, running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F12: by whatever message they are asked for; each that ends makes room for the next one."""
+    monkeypatch.setattr(shells, "_running", {str(alice.pk): shells.MOST_EXECS})
+    browser = await signed_in(alice)
+    ways: list[dict[str, Any]] = [{"type": "execute_command", "command": "ls"}, {"type": "exec_command", "command": "ls", "args": []}]
+    for number, asked in enumerate(ways):
+        await browser.say(**asked, container_id=str(running.pk), id=number)
+        refused = await browser.hear("error")
+        assert (refused["code"], refused["reply_to"]) == ("too_many", number)
+    shells._count(alice, -1)
+    await browser.say(type="execute_command", command="ls", container_id=str(running.pk), id=9)
+    assert (await browser.hear("error"))["code"] == "node_offline", "it was tried: the node is away"
+    async with asyncio.timeout(30):
+        while shells._running[str(alice.pk)] != shells.MOST_EXECS - 1:
+            await asyncio.sleep(0.01)
+    await browser.leave()
 
 
 async def test_signing_out_elsewhere_ends_open_sockets(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
