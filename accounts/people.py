@@ -106,12 +106,21 @@ def taken() -> Invalid:
 
 
 def create_person(
-    by: User, *, email: str, name: str = "", username: str = "", role: str | None = None, password: str | None = None, actor: Actor
+    by: User,
+    *,
+    email: str,
+    name: str = "",
+    username: str = "",
+    role: str | None = None,
+    password: str | None = None,
+    must_change: bool = True,
+    actor: Actor,
 ) -> tuple[User, str | None]:
-    """A new account, and its password where none was given. It must be changed at the first sign-in either way: two know it.
+    """A new account, and its password where none was given. It must be changed at the first sign-in: two know it.
 
     Args:
         role: slug or id; none: `SIGNUP_ROLE`. Another one takes `roles.manage`.
+        must_change: False only for accounts of programs that could not change it (the older interface); one that was made here is changed always.
 
     Raises:
         Forbidden: the role holds what you lack. Invalid: a name is taken, the password breaks a rule.
@@ -128,7 +137,12 @@ def create_person(
         with transaction.atomic():
             check_free(email=email, username=username)
             user = User.objects.create_user(
-                email, password or generated, username=username or free_username(email), name=name.strip(), role=given, must_change_password=True
+                email,
+                password or generated,
+                username=username or free_username(email),
+                name=name.strip(),
+                role=given,
+                must_change_password=must_change or generated is not None,
             )
             record("accounts.user_create", actor=actor, target=target_of(user), after={"email": email, "username": user.username, "role": given.slug})
     except IntegrityError:

@@ -233,6 +233,12 @@ VARIABLES: tuple[Variable, ...] = (
         600,
         "Silence after which containers of a lost node are made anew elsewhere, where its cluster wants that; its agent stops them after half of it.",
     ),
+    Variable(
+        "COPY_BYTES_PER_SECOND",
+        integer(100_000, 10_000_000_000),
+        30_000_000,
+        "What the panel's links carry between nodes: assumed where a plan says how long a container will be away while it moves.",
+    ),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
     Variable(
         "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."

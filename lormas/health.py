@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 import structlog
@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Count
+from django.db.models import Count, Min
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
@@ -32,10 +32,13 @@ from accounts.access import has
 from lormas.common import clock
 from lormas.common.api import problems
 from nodes.jobs import beat_problem
+from nodes.states import COMMAND_OPEN
 
 log = structlog.get_logger(__name__)
 STARTED: Final = time.monotonic()
 CACHED_SECONDS: Final = 5
+QUEUE: Final = "celery"
+"""The list in the broker that Celery's worker takes from."""
 _migrated = False
 
 
@@ -108,10 +111,31 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return response
 
 
-def _by_status(model: str) -> dict[str, int]:
+def _by(field: str, model: str, **which: Any) -> dict[str, int]:
     label, name = model.split(".")
     cls = apps.get_model(label, name)
-    return dict(cls._default_manager.order_by().values_list("status").annotate(n=Count("pk")))
+    return dict(cls._default_manager.filter(**which).order_by().values_list(field).annotate(n=Count("pk")))
+
+
+def _waiting_jobs() -> int | None:
+    """Background jobs that no worker has taken; None while the broker does not answer."""
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+            return cast(int, client.llen(QUEUE))
+    except redis.RedisError as error:
+        log.warning("health.queue", error=str(error))
+        return None
+
+
+def _queue() -> dict[str, Any]:
+    """What waits for a worker or for a node, and for how long the oldest of it."""
+    waiting = apps.get_model("nodes", "Command")._default_manager.filter(state__in=COMMAND_OPEN)
+    oldest = waiting.aggregate(at=Min("created_at"))["at"]
+    return {
+        "jobs": _waiting_jobs(),
+        "commands": waiting.count(),
+        "oldest_command_seconds": None if oldest is None else max(0, int((clock.now() - oldest).total_seconds())),
+    }
 
 
 def counts() -> dict[str, Any]:
@@ -124,9 +148,12 @@ def counts() -> dict[str, Any]:
         found = None
     if found is None:
         found = {
-            "nodes": _by_status("nodes.Node"),
-            "containers": _by_status("containers.Container"),
-            "operations": _by_status("nodes.Operation"),
+            "nodes": _by("status", "nodes.Node"),
+            "containers": _by("status", "containers.Container"),
+            "operations": _by("status", "nodes.Operation"),
+            "sessions": _by("kind", "accounts.AuthSession", revoked_at=None, expires_at__gt=clock.now()),
+            "previews": _by("state", "containers.ContainerTunnel", wanted=True),
+            "queue": _queue(),
             "counted_at": clock.rfc3339(clock.now()),
         }
         try:
@@ -145,7 +172,19 @@ _HEALTH = inline_serializer(
         "nodes": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
         "containers": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
         "operations": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="By status; to administrators."),
-        "counted_at": serializers.DateTimeField(required=False),
+        "sessions": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="Sign-ins that are good, by kind."),
+        "previews": serializers.DictField(child=serializers.IntegerField(), required=False, help_text="Tunnels that are wanted, by state."),
+        "queue": inline_serializer(
+            "HealthQueue",
+            {
+                "jobs": serializers.IntegerField(allow_null=True, help_text="That no worker has taken; null: the broker does not answer."),
+                "commands": serializers.IntegerField(help_text="Open ones, of all nodes."),
+                "oldest_command_seconds": serializers.IntegerField(allow_null=True),
+            },
+            required=False,
+        ),
+        "counted_at": serializers.DateTimeField(required=False, help_text="When all these were counted."),
+        "age_seconds": serializers.IntegerField(required=False, help_text="How long ago that is; disk and checks are of now."),
         "disk_free_bytes": serializers.IntegerField(required=False),
         "checks": serializers.DictField(child=serializers.CharField(), required=False),
     },
@@ -169,7 +208,9 @@ class HealthView(APIView):
         }
         if has(request.user, "system.view"):
             body |= {"checks": {name: why or "ok" for name, why in checks.items()}, "disk_free_bytes": shutil.disk_usage(settings.DATA_DIR).free}
-            body |= counts()
+            found = counts()
+            counted = clock.parse_rfc3339(found["counted_at"])
+            body |= {**found, "age_seconds": 0 if counted is None else max(0, int((clock.now() - counted).total_seconds()))}
         return Response(body)
 
 
@@ -183,6 +224,9 @@ class _Rows:
             for status, count in sorted(found[name].items()):
                 gauge.add_metric([status], count)
             yield gauge
+        for name, value in found["queue"].items():
+            if value is not None:
+                yield GaugeMetricFamily(f"lormas_queue_{name}", "What waits for a worker or a node.", value=value)
         yield GaugeMetricFamily("lormas_uptime_seconds", "Since this process started.", value=time.monotonic() - STARTED)
 
 

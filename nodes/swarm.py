@@ -217,6 +217,7 @@ def create_service(
     actor: Actor,
     name: str,
     image: str,
+    mode: str = "replicated",
     replicas: int = 1,
     command: list[str] | None = None,
     env: dict[str, str] | None = None,
@@ -224,10 +225,10 @@ def create_service(
     memory_bytes: int = 0,
     ports: list[dict[str, Any]] | None = None,
 ) -> Operation:
-    """A new service; the operation ends when the swarm has taken it, and its tasks start after that.
+    """A new service; the operation ends when the swarm has taken it, and its tasks start after that. `mode` global: one task on each node.
 
     Raises:
-        Refused `invalid_name`; Conflict `name_taken`; and as `look`.
+        Refused `invalid_name`, `unsupported` (the manager's agent is too old for a global one); Conflict `name_taken`; and as `look`.
     """
     if not NAME.match(name) or len(name) > 63:
         text = "Letters, digits, and - or _ between them; at most 63."
@@ -237,10 +238,13 @@ def create_service(
         text = f"The swarm has a service called {name} already."
         extra = {"state": "name_taken", "allowed": []}
         raise Conflict(f"{text} Choose another name.", code="name_taken", errors=[FieldError("name", text, "unique")], extra=extra)
+    if mode == "global":
+        _require_change(seen.manager, "mode", "make a service that runs once on each node")
     payload = kinds.SwarmCreate(
         swarm_id=seen.swarm_id,
         name=name,
         image=image,
+        mode=mode,
         replicas=replicas,
         command=list(command or ()),
         env=dict(env or {}),
@@ -249,7 +253,7 @@ def create_service(
         ports=[kinds.SwarmPort(**port) for port in ports or ()],
         registry_auth=registries.auth_for(image, shared_only=False),
     )
-    after = {"name": name, "image": image, "replicas": replicas, "env": sorted(payload.env), "ports": list(ports or ())}
+    after = {"name": name, "image": image, "mode": mode, "replicas": replicas, "env": sorted(payload.env), "ports": list(ports or ())}
     with transaction.atomic():
         operation = _begin(cluster, seen.manager, "node.swarm_create", user=user, payload=payload, message=f"Making service {name}")
         record("clusters.service_create", actor=actor, target=target_of(cluster), after=after)
@@ -257,24 +261,55 @@ def create_service(
 
 
 def update_service(cluster: Cluster, service_id: str, *, user: Any, actor: Actor, **changes: Any) -> Operation:
-    """Change `replicas`, `image`, `cpus`, `memory_bytes` of one of ours; another image is rolled out one task at a time, and rolled back if it fails.
+    """Change `replicas`, `image`, `cpus`, `memory_bytes`, `env`, `ports` of one of ours; what its tasks have to be made anew for is rolled out
+    one task at a time, and rolled back if it fails. `env` sets the variables it names and takes off those that are None; the others stay.
 
     Raises:
-        NotFound; Conflict `foreign`; Refused `nothing_to_do`; and as `look`.
+        NotFound; Conflict `foreign`; Refused `nothing_to_do`, `invalid_spec`, `unsupported` (the manager's agent is too old); and as `look`.
     """
     seen = look(cluster)
     service = seen.own_service(service_id)
-    names = {"replicas": "wanted"}
-    before = {name: service[names.get(name, name)] for name in changes if service[names.get(name, name)] != changes[name]}
-    if not before:
+    if "replicas" in changes and service["mode"] != "replicated":
+        text = "It runs once on each node: it has no count of replicas."
+        raise Refused(text, code="invalid_spec", errors=[FieldError("replicas", text, "invalid_spec")])
+    wished = {name: value for name, value in changes.items() if _differs(service, name, value)}
+    if not wished:
         raise Refused(f"{service['name']} is so already.", code="nothing_to_do")
-    wished = {name: changes[name] for name in before}
+    for name, act in (("env", "change the environment of a service"), ("ports", "change the ports of a service")):
+        if name in wished:
+            _require_change(seen.manager, name, act)
+    # Values of the environment are written down nowhere.
+    before = {name: service[{"replicas": "wanted", "env": "env_names"}.get(name, name)] for name in wished}
+    after: dict[str, Any] = {**wished, "name": service["name"]}
+    if "env" in wished:
+        after["env"] = [f"{name} removed" if value is None else f"{name} set" for name, value in sorted(wished["env"].items())]
+    if "ports" in wished:
+        wished["ports"] = [kinds.SwarmPort(**port) for port in wished["ports"]]
     auth = registries.auth_for(wished["image"], shared_only=False) if "image" in wished else None
     payload = kinds.SwarmUpdate(swarm_id=seen.swarm_id, service_id=service_id, registry_auth=auth, **wished)
     with transaction.atomic():
         operation = _begin(cluster, seen.manager, "node.swarm_update", user=user, payload=payload, message=f"Changing service {service['name']}")
-        record("clusters.service_update", actor=actor, target=target_of(cluster), before=before, after={**wished, "name": service["name"]})
+        record("clusters.service_update", actor=actor, target=target_of(cluster), before=before, after=after)
     return operation
+
+
+def _differs(service: dict[str, Any], name: str, value: Any) -> bool:
+    if name == "env":  # values are not told: what is set may be another one
+        return any(text is not None or key in service["env_names"] for key, text in value.items())
+    if name == "ports":
+        return sorted(map(_port_words, value)) != sorted(map(_port_words, service["ports"]))
+    return bool(service[{"replicas": "wanted"}.get(name, name)] != value)
+
+
+def _port_words(port: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(port[name] for name in ("published_port", "container_port", "protocol", "mode"))
+
+
+def _require_change(manager: Node, field: str, act: str) -> None:
+    """Raises Refused `unsupported`: an older agent would leave out what it does not know, and say that all is well."""
+    if "swarm_change" not in manager.capabilities:
+        text = f"The agent of {manager.name} is too old to {act}: upgrade it."
+        raise Refused(text, code="unsupported", errors=[FieldError(field, text, "unsupported")])
 
 
 def remove_service(cluster: Cluster, service_id: str, *, user: Any, actor: Actor) -> Operation:

@@ -123,7 +123,7 @@ def service(request: HttpRequest, cluster_id: UUID, service_id: str) -> HttpResp
         "tone": tone(found),
         "tasks": [task for task in tasks if task["desired"] not in IDLE],
         "past": [task for task in tasks if task["desired"] in IDLE][:25],
-        "form": SwarmChangeForm(initial={"replicas": found["wanted"], "image": found["image"]}),
+        "form": SwarmChangeForm(service=found),
     }
     return render(request, "clusters/_service.html" if is_htmx(request) else "clusters/service.html", context)
 
@@ -134,10 +134,10 @@ def service_change(request: HttpRequest, cluster_id: UUID, service_id: str) -> H
     user = person(request)
     cluster = get_cluster(user, cluster_id, "clusters.manage")
     back = reverse("nodes:cluster-service", args=[cluster.pk, service_id])
-    form = SwarmChangeForm(request.POST)
+    form = SwarmChangeForm(request.POST, service=swarm.look(cluster).own_service(service_id))
     if not form.is_valid():
         return answer(request, Toast(_("Not changed"), " ".join(str(line) for lines in form.errors.values() for line in lines), tone="red"), to=back)
-    operation = swarm.update_service(cluster, service_id, user=user, actor=user.as_actor(), **form.cleaned_data)
+    operation = swarm.update_service(cluster, service_id, user=user, actor=user.as_actor(), **form.given)
     return answer(request, _toast(_("The swarm is changing it"), operation), to=back)
 
 

@@ -32,7 +32,7 @@ class UserFilter(django_filters.FilterSet):
 
 
 class NewUserSerializer(StrictSerializer):
-    """A new account. Its password must be changed at the first sign-in."""
+    """A new account. Its password must be changed at the first sign-in, but for the older spelling's: its scripts know no other door."""
 
     email = serializers.EmailField(max_length=254, required=False, help_text="Needed, unless the older spelling names a username.")
     username = UsernameField(required=False, default="", allow_blank=True)
@@ -55,6 +55,7 @@ class NewUserSerializer(StrictSerializer):
             if User.objects.filter(username__iexact=attrs["username"]).exists():
                 raise serializers.ValidationError({"username": [f"{attrs['username']} is taken."]}, code="unique")
             attrs["email"] = f"{attrs['username']}@users.invalid"
+        attrs["must_change"] = admin is None
         return attrs
 
 

@@ -97,11 +97,16 @@ class SwarmTask(Part, frozen=True):
 
 
 class SwarmCreate(Part, frozen=True):
-    """`node.swarm_create`: a replicated service. One that this command has made before is found again. Data: {"service_id"}. Error `name_taken`."""
+    """`node.swarm_create`. One that this command has made before is found again. Data: {"service_id"}. Error `name_taken`.
+
+    `mode`: replicated, or global (one task on each node that takes tasks, `replicas` says nothing). Global, and what `SwarmUpdate` marks,
+    only to agents with the capability `swarm_change`: older ones would leave it out and say that all is well.
+    """
 
     swarm_id: str
     name: str
     image: str
+    mode: str = "replicated"
     replicas: int = 1
     command: list[str] = []
     env: dict[str, str] = {}
@@ -112,7 +117,11 @@ class SwarmCreate(Part, frozen=True):
 
 
 class SwarmUpdate(Part, frozen=True):
-    """`node.swarm_update`: what is None stays. Data: {"service_id"}. Errors `not_found`, `foreign`, `invalid_spec`."""
+    """`node.swarm_update`: what is None stays. Data: {"service_id"}. Errors `not_found`, `foreign`, `invalid_spec`.
+
+    Capability `swarm_change`: `env` sets variables, and takes those off whose value is None; all others stay (their values are
+    known to the swarm alone). `ports` are all there will be.
+    """
 
     swarm_id: str
     service_id: str
@@ -120,6 +129,8 @@ class SwarmUpdate(Part, frozen=True):
     image: str | None = None
     cpus: float | None = None
     memory_bytes: int | None = None
+    env: dict[str, str | None] | None = None
+    ports: list[SwarmPort] | None = None
     registry_auth: RegistryAuth | None = None
 
 

@@ -16,4 +16,7 @@ const lazily = {
 };
 function load() { for (const [selector, get] of Object.entries(lazily)) if (get && document.querySelector(selector)) { lazily[selector] = null; get(); } }
 load();
+// Narrow: the tab one is on is the one that shows.
+const tab = document.querySelector(".tabs [aria-current]"), strip = tab?.parentElement;
+if (tab) strip.scrollLeft += tab.getBoundingClientRect().left - strip.getBoundingClientRect().left - (strip.clientWidth - tab.offsetWidth) / 2;
 document.addEventListener("htmx:afterSettle", load);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 
 from django import template
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
@@ -24,6 +25,13 @@ from lormas.common.pages import TOAST_TAG, Toast
 from lormas.templatetags.entrywords import ENTRY_WORDS
 
 register = template.Library()
+
+
+@register.filter
+def breakable(value: Any) -> SafeString:
+    """An image's or file's name that breaks behind its slashes and colons, not in the middle of a word."""
+    return format_html_join("", "{}{}", ((part, mark_safe("<wbr>")) for part in re.findall(r"[^/:]*[/:]|[^/:]+", str(value))))
+
 
 STATES: dict[str, dict[str, tuple[Any, str]]] = {
     "container": {
@@ -215,7 +223,9 @@ def ago_word(seconds: float) -> str:
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 
+@register.filter("span")
 def span_word(seconds: float) -> str:
+    """`45s`, `3m 45s`, `2h 5m`, `3d 1h`."""
     whole = max(0, int(seconds))
     days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
     if days:

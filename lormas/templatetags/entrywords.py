@@ -143,6 +143,7 @@ ENTRY_WORDS: dict[str, Any] = {
     "reservations.end": lazy("cleaned up after"),
     "reservations.reminder": lazy("reminded of the end of"),
     "reservations.limit": lazy("changed the limit of"),
+    "system.rotate_secrets": lazy("moved secrets to the newest key"),
     "accounts.sign_in": lazy("signed in"),
     "accounts.sign_out": lazy("signed out"),
 }

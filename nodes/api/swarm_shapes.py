@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 from agent.protocol.swarm import AVAILABILITIES
@@ -111,19 +113,48 @@ class SwarmTasksSerializer(StrictSerializer):
     items = SwarmTaskSerializer(many=True)
 
 
+def _checked_env(value: dict[str, Any]) -> dict[str, Any]:
+    if len(value) > 500:
+        raise serializers.ValidationError("At most 500 variables.")
+    for name, text in value.items():
+        if not name or "=" in name or "\x00" in name or "\x00" in (text or "") or len(name) > 255:
+            raise serializers.ValidationError("A name must not be empty, and neither it nor its value hold a NUL; a name holds no =.")
+    return value
+
+
+def _checked_ports(value: list[dict[str, object]]) -> list[dict[str, object]]:
+    taken = {(port["published_port"], port["protocol"]) for port in value}
+    if len(taken) < len(value):
+        raise serializers.ValidationError("A port is published twice.")
+    if len(value) > 100:
+        raise serializers.ValidationError("At most 100 ports.")
+    return value
+
+
 class ServiceChangeSerializer(PullSerializer):
-    """`PATCH`: what is absent stays. 0 takes a limit off."""
+    """`PATCH`: what is absent stays. 0 takes a limit off. `env` sets what it names (null takes it off), the rest stays; `ports` replaces all."""
 
     image = serializers.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$", max_length=512, required=False)
     replicas = serializers.IntegerField(min_value=0, max_value=MOST_REPLICAS, required=False)
     cpus = serializers.FloatField(min_value=0, max_value=1024, required=False)
     memory_bytes = serializers.IntegerField(min_value=0, max_value=2**50, required=False)
+    env = serializers.DictField(
+        child=serializers.CharField(max_length=32_768, allow_blank=True, allow_null=True, trim_whitespace=False), required=False
+    )
+    ports = PortShape(many=True, required=False)
+
+    def validate_env(self, value: dict[str, str | None]) -> dict[str, str | None]:
+        return _checked_env(value)
+
+    def validate_ports(self, value: list[dict[str, object]]) -> list[dict[str, object]]:
+        return _checked_ports(value)
 
 
 class ServiceWishSerializer(PullSerializer):
-    """`POST`: a replicated service."""
+    """`POST`. `mode` global: one task on each node that takes tasks; `replicas` says nothing then."""
 
     name = serializers.CharField(max_length=63)
+    mode = serializers.ChoiceField(choices=("replicated", "global"), default="replicated")
     replicas = serializers.IntegerField(min_value=0, max_value=MOST_REPLICAS, default=1)
     command = serializers.ListField(child=serializers.CharField(max_length=4096, allow_blank=True), max_length=200, default=list)
     env = serializers.DictField(child=serializers.CharField(max_length=32_768, allow_blank=True, trim_whitespace=False), default=dict)
@@ -132,20 +163,10 @@ class ServiceWishSerializer(PullSerializer):
     ports = PortShape(many=True, default=list)
 
     def validate_env(self, value: dict[str, str]) -> dict[str, str]:
-        if len(value) > 500:
-            raise serializers.ValidationError("At most 500 variables.")
-        for name, text in value.items():
-            if not name or "=" in name or "\x00" in name or "\x00" in text or len(name) > 255:
-                raise serializers.ValidationError("A name must not be empty, and neither it nor its value hold a NUL; a name holds no =.")
-        return value
+        return _checked_env(value)
 
     def validate_ports(self, value: list[dict[str, object]]) -> list[dict[str, object]]:
-        taken = {(port["published_port"], port["protocol"]) for port in value}
-        if len(taken) < len(value):
-            raise serializers.ValidationError("A port is published twice.")
-        if len(value) > 100:
-            raise serializers.ValidationError("At most 100 ports.")
-        return value
+        return _checked_ports(value)
 
 
 class AvailabilitySerializer(StrictSerializer):

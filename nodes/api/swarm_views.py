@@ -77,7 +77,7 @@ class ClusterService(APIView):
 
     @extend_schema(tags=["clusters"], request=shapes.ServiceChangeSerializer, responses=OPERATION, parameters=[WAIT])
     def patch(self, request: Request, cluster_id: UUID, service_id: str) -> Response:
-        """Scale it, or roll another image out one task at a time; 409 for one that was not made here."""
+        """Scale it, change its limits, environment or ports, or roll another image out, one task at a time; 409 for one that was not made here."""
         cluster = get_cluster(request.user, cluster_id, "clusters.manage")
         body = checked(shapes.ServiceChangeSerializer, request.data)
         wait_seconds(request)

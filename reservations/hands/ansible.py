@@ -234,7 +234,7 @@ def _variables(folder: Path, host: str, job: Job) -> dict[str, str | int | bool]
         "ansible_ssh_common_args": f"-o HostKeyAlias={host} -o HostKeyAlgorithms={algorithms}", "ansible_python_interpreter": "auto_silent",
         "lormas_user": account.username, "lormas_marker": account.marker, "lormas_password": account.password, "lormas_key": account.public_key,
         "lormas_seconds": account.seconds_left, "lormas_sudo": account.sudo, "lormas_uid": "" if account.uid is None else str(account.uid),
-        "lormas_watch": script.WATCH, "lormas_rest": script.REST,
+        "lormas_watch": script.WATCH, "lormas_rest": script.REST, "lormas_write_key": script.WRITE_KEY,
     }  # fmt: skip
     if endpoint.private_key:
         key = folder / f"{host}.key"

@@ -28,7 +28,8 @@ living() {
 }
 lock() {
   if have usermod; then usermod -L -e 1 "$user"; else passwd -l "$user"; fi >/dev/null 2>&1
-  rm -f -- "/home/$user/.ssh/authorized_keys"
+  # Keys can't be read where the home can't be entered. Nothing inside is touched while its owner lives: `.ssh` may lead to root's own.
+  [ ! -d "/home/$user" ] || { chown 0 "/home/$user" && chmod 700 "/home/$user"; }
 }
 kill_all() {
   calm=0 round=0
@@ -84,14 +85,22 @@ mkdir -p "$keep" && printf '%s\n' "$end" >"$keep/$user.until.new" && mv -f "$kee
 if have usermod; then usermod -e "$(date -u -d "@$((end + 86400))" +%Y-%m-%d)" "$user" >/dev/null 2>&1; fi
 """
 
-_KEYS: Final = r"""
+WRITE_KEY: Final = (
+    "umask 077; cd && mkdir -p .ssh && chmod 700 .ssh && rm -f .ssh/authorized_keys && cat >.ssh/authorized_keys && chmod 600 .ssh/authorized_keys"
+)
+"""Run as the person: the line comes by standard input. Constant, and without quotes."""
+
+_KEYS: Final = (
+    f"as_person='{WRITE_KEY}'"
+    + r"""
 write_key() {
-  mkdir -p "/home/$user/.ssh" || fail failed "The key could not be written."
-  printf 'expiry-time="%s" %s\n' "$(date -d "@$end" +%Y%m%d%H%M%S)" "$key" >"/home/$user/.ssh/authorized_keys"
-  chmod 700 "/home/$user/.ssh"; chmod 600 "/home/$user/.ssh/authorized_keys"
-  chown -R "$user" "/home/$user/.ssh"
+  have su || fail failed "The machine has no su."
+  # As the person, never as root: what is in a home is its owner's to choose, and `.ssh` may lead to root's own.
+  printf 'expiry-time="%s" %s\n' "$(date -d "@$end" +%Y%m%d%H%M%S)" "$key" |
+    su -s /bin/sh "$user" -c "$as_person" >/dev/null 2>&1 || fail failed "The key could not be written."
 }
 """
+)
 
 CREATE: Final = (
     _HEAD
@@ -109,7 +118,7 @@ else
   else adduser -D -h "/home/$user" -s "$shell" -g "$marker" "$user"; fi >/dev/null 2>&1
   ours || fail failed "The account could not be made."
 fi
-chmod 700 "/home/$user"
+chown "$user" "/home/$user" && chmod 700 "/home/$user"
 """
     + _TIMER
     + _KEYS

@@ -341,12 +341,16 @@ def client_of(user: Any) -> APIClient:
     return made
 
 
-def test_the_api_says_before_what_a_move_would_do_and_then_does_it(web: Container, other: Node, olga: Any, bob: Any, alice: Any) -> None:
+def test_the_api_says_before_what_a_move_would_do_and_then_does_it(
+    web: Container, other: Node, olga: Any, bob: Any, alice: Any, settings: Any
+) -> None:
     address = f"/api/containers/{web.pk}/migrate"
     Container.objects.filter(pk=web.pk).update(stats={"disk_bytes": 300_000_000})
     plan = client_of(olga).get(address).json()
     assert (plan["goes_to"], plan["has_files"], plan["bytes"], plan["ports"], plan["running"]) == ("node-2", True, 300_000_000, ["30000/tcp"], None)
     assert 20 < plan["stops_for_seconds"] < 60 and plan["candidates"][0]["why"]
+    settings.COPY_BYTES_PER_SECOND *= 10
+    assert client_of(olga).get(address).json()["stops_for_seconds"] < plan["stops_for_seconds"] - 10, "as fast as its links are said to be"
     assert client_of(alice).get(address).status_code == 403, "owners don't choose nodes, unless they may"
     assert client_of(bob).get(address).status_code == 404
     assert client_of(olga).post(address, {"node": str(web.node_id)}).status_code == 409

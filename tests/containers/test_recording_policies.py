@@ -23,7 +23,7 @@ def signed_in(user: Any) -> Client:
 
 def test_what_is_said_of_a_role_or_an_egg_counts_and_can_be_taken_back(running: Container, alice: Any, root: Any) -> None:
     page = signed_in(root)
-    assert "Nothing is said of anybody" in page.get("/recordings").content.decode()
+    assert "No rules yet" in page.get("/recordings").content.decode()
     assert not execs.must_record(running, alice)
 
     assert page.post("/recordings", {"role": "member", "egg": "", "record": "yes"}).status_code == 302

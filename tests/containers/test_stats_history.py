@@ -43,3 +43,19 @@ def test_samples_are_rolled_up_as_they_come_with_their_disk_use(running: Contain
     assert sum(p["cpu_percent"] for p in points) in (20.0, 40.0)  # one minute, or two if it turned meanwhile
     assert {p["disk_bytes"] for p in points} == {4096}
     assert [p["disk_bytes"] for p in stats.history(running.pk, "1h")] == [4096, 4096]
+
+
+def test_usage_that_is_told_twice_is_not_counted_twice_and_another_nodes_not_at_all(running: Container, node: Node) -> None:
+    """D17: means, peaks and counters of a minute are what they would be had it been told once; a node tells of its own containers only.
+    (Prices, the other half of the row, come with the catalog: no door takes one so far.)"""
+    sample = ContainerStats(container_id=str(running.pk), cpu_percent=10.0, memory_bytes=50, network_rx_bytes=700, disk_bytes=4096)
+    told = StatsReport(sampled_at_unix=1, node=NodeUsage(), containers=[sample])
+    for _ in range(3):
+        stats.take_in(node.pk, told)
+    other = Node.objects.create(name="other")
+    loud = ContainerStats(container_id=str(running.pk), cpu_percent=99.0, memory_bytes=9999, network_rx_bytes=1, disk_bytes=1)
+    stats.take_in(other.pk, StatsReport(sampled_at_unix=1, node=NodeUsage(), containers=[loud]))
+    names = ("cpu_percent", "cpu_percent_max", "memory_bytes", "memory_bytes_max", "network_rx_bytes", "disk_bytes")
+    points = {tuple(point[name] for name in names) for point in stats.history(running.pk, "24h")}
+    assert points == {(10.0, 10.0, 50, 50, 700, 4096)}  # of each minute, should it have turned meanwhile
+    assert {point["cpu_percent"] for point in stats.history(running.pk, "1h")} == {10.0}

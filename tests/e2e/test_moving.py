@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,12 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
+from websockets.asyncio.client import connect
 
+from accounts.services import sign_in
+from agent import crash
 from audit.services import SYSTEM
 from containers.models import Container, Migration
 from containers.models.moving import HELD
 from containers.services import NewContainer, PortWish, create_container, migrate
-from nodes.models import Node, Operation
+from lormas.common import clock
+from nodes.models import Drain, Node, Operation
 from nodes.services import register_node
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.second_engine import SecondEngine, second_engine
@@ -191,16 +198,56 @@ class Twins:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def hears(pair: Pair, user: Any) -> AsyncIterator[list[str]]:
+    """Phases of moves as a browser of this person is told them."""
+    token, phases = (await in_thread(sign_in, user, address=None, user_agent="test")).access, []
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(f"{pair.panel.url.replace('http', 'ws', 1)}/ws", additional_headers=headers, proxy=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "topics": ["containers"], "id": 1}))
+
+        async def listen() -> None:
+            async for text in socket:
+                message = json.loads(text)
+                if message["type"] == "migration":
+                    phases.append(message["phase"])
+                elif message["type"] == "ping":
+                    await socket.send(json.dumps({"type": "pong", "reply_to": message["id"]}))
+
+        while json.loads(await socket.recv()).get("reply_to") != 1:  # from here on all is heard
+            pass
+        task = asyncio.create_task(listen())
+        try:
+            yield phases
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 VICTIMS = ("source agent", "target agent", "panel", "source link", "target link")
 PHASES = ("prepare", "snapshot", "copy", "verify", "cut_over", "release")
 
 
+POINTS = [point for point in crash.POINTS if point.startswith("move_")]
+"""Of an agent that takes a container in: between its note and the copy, in the middle of the copy, before it reads what it has."""
+
+
 def rounds() -> list[tuple[str, str]]:
-    """One in which nobody dies, and three. LORMAS_MOVES=all (or names of phases): every pair of phase and victim."""
+    """Four of them. LORMAS_MOVES=all (or names of phases and points): each pair of phase and victim, and each point in the agent's code."""
     asked = os.environ.get("LORMAS_MOVES", "")
     if not asked:
-        return [("prepare", ""), ("copy", "panel"), ("cut_over", "target agent"), ("verify", "source link")]
-    return [(phase, victim) for phase in PHASES for victim in VICTIMS if asked == "all" or phase in asked.split(",")]
+        return [("move_taking", "target agent"), ("copy", "panel"), ("cut_over", "target agent"), ("verify", "source link")]
+    pairs = [(phase, victim) for phase in PHASES for victim in VICTIMS if asked == "all" or phase in asked.split(",")]
+    return [*pairs, *((point, "target agent") for point in POINTS if asked == "all" or point in asked.split(","))]
+
+
+async def armed(stack: Stack, point: str) -> None:
+    """Its agent anew, which will die at this point."""
+    before = await in_thread(lambda: Node.objects.get(pk=stack.node.pk).session_epoch)
+    await asyncio.to_thread(stack.agent.stop)
+    stack.agent.start(LORMAS_TESTING="1", LORMAS_AGENT_CRASH_AT=point)
+    there = Node.objects.filter(pk=stack.node.pk, status="ACTIVE", session_epoch__gt=before).exclude(gateway="")
+    await until(there.exists, seconds=60, what="the agent is back")
 
 
 async def kill(pair: Pair, victim: str, source: Stack, target: Stack) -> None:
@@ -221,16 +268,88 @@ async def kill(pair: Pair, victim: str, source: Stack, target: Stack) -> None:
         stack.link.blocked = False
 
 
-async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_where_it_was(pair: Pair, alice: Any, measured: Any) -> None:
+STUBBORN = "trap '' TERM; while :; do sleep 0.1; done"
+"""Goes for nobody who asks."""
+
+
+async def check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_force_ends_the_rest(
+    pair: Pair, goes: Container, alice: Any, bob: Any, root: Any
+) -> None:
+    """The plan tells before, the operation and its items while it goes; without force the deadline leaves what does not go, and names it; undrain
+    starts again what was stopped, and leaves what has moved where it is."""
+    api = APIClient()
+    api.force_authenticate(root)
+    here, there = pair.here.node, pair.there.node
+
+    async def ask(method: str, act: str, body: Any = None) -> Any:
+        answer = await in_thread(getattr(api, method), f"/api/nodes/{here.pk}/{act}", body, format="json")
+        assert answer.status_code in (200, 202), answer.content
+        return answer.json()
+
+    stays = await made(alice, here, name="stays", command=["sh", "-c", STUBBORN], placement={"movable": False}, ports=[])
+    patience = {"grace_seconds": 3600}
+    await in_thread(lambda: Container.objects.filter(pk=stays.pk).update(spec={**Container.objects.get(pk=stays.pk).spec, "stop": patience}))
+    files = await asyncio.to_thread(pair.checksum, goes)
+    plan = {row["name"]: (row["act"], row["goes_to"]) for row in (await ask("get", "drain"))["containers"]}
+    assert plan == {"web": ("move", there.name), "stays": ("stop", "")}
+
+    async with Twins(pair, goes) as twins, hears(pair, alice) as told, hears(pair, bob) as told_bob:
+        first = (await ask("post", "drain", {"deadline_seconds": 3600, "message": "New disks"}))["operation"]["id"]
+        row = await settled_there(pair, goes, there)
+        await until(lambda: "done" in told, what="the sockets tell the end")
+        seen = await in_thread(Drain.objects.get, operation_id=first)
+        assert {item["name"]: item["state"] for item in seen.items}["stays"] == "busy" and seen.message == "New disks"
+        monitored = await in_thread(Operation.objects.get, pk=first)
+        assert (monitored.status, monitored.message) == ("running", "1 of 2 containers gone")
+    assert twins.seen == [] and told_bob == []
+    assert {"snapshot", "copy", "verify", "cut_over", "done"} <= set(told)
+    assert row.node_id == there.pk and await asyncio.to_thread(pair.checksum, goes) == files
+    assert await in_thread(lambda: Migration.objects.get(container=goes).reason) == "New disks"
+
+    await in_thread(lambda: Drain.objects.filter(pk=seen.pk).update(deadline=clock.now()))
+    failed = await ended(await in_thread(Operation.objects.get, pk=first))
+    assert (failed.status, failed.error_code) == ("failed", "deadline") and "stays" in failed.error_detail and "web" not in failed.error_detail
+    assert len(pair.running(stays)[here.name]) == 1, "it is left alone"
+
+    forced = (await ask("post", "drain", {"deadline_seconds": 1, "force": True}))["operation"]["id"]
+    done = await ended(await in_thread(Operation.objects.get, pk=forced))
+    assert (done.status, done.result) == ("succeeded", {"moved": 0, "stopped": 1}), done.error_detail
+    assert pair.running(stays) == {here.name: [], there.name: []}
+    assert not await in_thread(lambda: Node.objects.get(pk=here.pk).is_schedulable)
+
+    await ask("post", "undrain")
+    await until(lambda: len(pair.running(stays)[here.name]) == 1, what="started again")
+    assert await in_thread(lambda: Node.objects.get(pk=here.pk).is_schedulable)
+    assert [len(ids) for ids in pair.running(goes).values()] == [0, 1]
+
+
+async def settled_there(pair: Pair, container: Container, node: Node) -> Container:
+    """Runs on this node, and the drain of the other has seen that."""
+    here = [stack.node for stack in pair.stacks.values() if stack.node.pk != node.pk]
+    await until(lambda: Container.objects.filter(pk=container.pk, node=node, status="running").exists(), seconds=120, what="moved")
+    row = await settled(pair, container)
+    await until(
+        lambda: {"done"} == {item["state"] for one in Drain.objects.filter(node__in=here) for item in one.items if item["id"] == str(container.pk)},
+        what="the drain tells that it is gone",
+    )
+    return row
+
+
+async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_where_it_was(
+    pair: Pair, alice: Any, bob: Any, root: Any, measured: Any
+) -> None:
     """R38: kill -9 of agents and panel, cuts of links; never two, never no copy; the files are whole, the old copy goes."""
     container = await made(alice, pair.here.node)
     await until(lambda: pair.starts(container) == 1, what="its files")
     before = await asyncio.to_thread(pair.checksum, container)
+    await check_a_drain_gives_what_can_go_to_another_node_with_its_files_and_force_ends_the_rest(pair, container, alice, bob, root)
     for phase, victim in rounds():
         began = time.monotonic()
         row = await in_thread(Container.objects.get, pk=container.pk)
         starts = await asyncio.to_thread(pair.starts, container)
         source, target = pair.stacks[row.node_id], pair.other(row.node_id)
+        if phase in POINTS:
+            await armed(target, phase)
         async with Twins(pair, container) as twins:
             operation = await go(pair, container, alice)
             order = [*PHASES, "done", "returned", "going_back"]
@@ -238,9 +357,14 @@ async def test_it_moves_with_all_its_files_and_whoever_dies_it_ends_there_or_whe
             def reached(operation: Operation = operation, order: list[str] = order, phase: str = phase) -> bool:
                 return order.index(Migration.objects.get(operation=operation).phase) >= order.index(phase)
 
-            while not await in_thread(reached):
-                await asyncio.sleep(0.01)
-            await kill(pair, victim, source, target)
+            if phase in POINTS:
+                assert target.agent.process is not None
+                assert await asyncio.to_thread(target.agent.process.wait, 60) == -signal.SIGKILL, f"it died at {phase}"
+                target.agent.start()
+            else:
+                while not await in_thread(reached):
+                    await asyncio.sleep(0.01)
+                await kill(pair, victim, source, target)
             done = await ended(operation, 90)
             row = await settled(pair, container)
         measured(f"{phase}, {victim}", (done.status, done.error_code, round(time.monotonic() - began, 1)))

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from agent.protocol import swarm as kinds
+from agent.runtimes.base import RuntimeFailure
+from agent.runtimes.docker.runtime import DockerRuntime
+from agent.swarm import swarm_act, swarm_answers
 from lormas.common import live
-from nodes.models import Cluster, Node, Operation, Orphan
+from nodes import commands
+from nodes.models import Cluster, Command, Node, Operation, Orphan
 from tests.e2e.conftest import in_thread, running_stack, until
 from tests.e2e.second_engine import SecondEngine
 from tests.e2e.stack import IMAGE as BUSYBOX
@@ -24,6 +29,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.ma
 IMAGE = "127.0.0.1:1/busybox:1"
 """A registry that refuses at once: a node asks it before it takes the image that it has."""
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+
+
+ANSWER = ["sh", "-c", "trap 'exit 0' TERM; while :; do echo $WORD $KEPT $GONE | nc -l -p 8080 & wait $!; done"]
+"""Tells whoever connects what its environment says."""
 
 
 @pytest.fixture
@@ -44,11 +53,50 @@ def pair() -> Iterator[tuple[SecondEngine, SecondEngine]]:
         yield manager, worker
 
 
+async def answers(address: str, port: int, word: str) -> None:
+    """What listens there says this."""
+    said = ""
+    for _ in range(600):
+        with contextlib.suppress(OSError, TimeoutError):
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 5)
+            try:
+                said = (await asyncio.wait_for(reader.read(100), 5)).decode().strip()
+            finally:
+                writer.close()
+            if said == word:
+                return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{address}:{port} says {said!r}, not {word!r}")
+
+
+async def the_agent_refuses(node: Node, swarm_id: str, foreign: str, worker: SecondEngine) -> None:
+    """Whatever a panel asks: what somebody else made, another swarm, and all of it on an engine that manages none."""
+    for code, payload in (
+        ("foreign", kinds.SwarmUpdate(swarm_id=swarm_id, service_id=foreign, replicas=1)),
+        ("foreign", kinds.SwarmRemove(swarm_id=swarm_id, service_id=foreign)),
+        ("other_swarm", kinds.SwarmRemove(swarm_id="another", service_id=foreign)),
+    ):
+        kind = "node.swarm_update" if isinstance(payload, kinds.SwarmUpdate) else "node.swarm_remove"
+        command = await in_thread(commands.enqueue, node, kind, payload=payload)
+        await until(Command.objects.filter(pk=command.pk, settled_at__isnull=False).exists, what=f"{kind} ended")
+        done = await in_thread(Command.objects.get, pk=command.pk)
+        assert (done.state, done.error_code) == ("failed", code), done.error_detail
+    runtime = DockerRuntime(host=worker.host)
+    try:
+        with pytest.raises(RuntimeFailure) as asked:
+            await swarm_answers(runtime)["swarm.look"]("", kinds.SwarmLook())
+        with pytest.raises(RuntimeFailure) as acted:
+            await swarm_act(runtime, kinds.SwarmRemove(swarm_id=swarm_id, service_id=foreign), operation_id="op")
+    finally:
+        await runtime.close()
+    assert {asked.value.code, acted.value.code} == {"not_a_manager"}
+
+
 async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_made_once(
     pair: tuple[SecondEngine, SecondEngine], transactional_db: None, tmp_path: Path, root: Any
 ) -> None:
     """R04 for services; A11: what somebody else made is shown and never changed, and no task is taken for a container of ours."""
-    manager, _ = pair
+    manager, worker = pair
     client = APIClient()
     client.force_authenticate(root)
 
@@ -108,7 +156,7 @@ async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_mad
         assert (service["ours"], service["wanted"], service["env_names"], service["image"]) == (True, 2, ["WORD"], IMAGE)
         web = f"{base}/services/{service['id']}"
 
-        async def runs(*, on: list[str] | None = None, count: int) -> None:
+        async def runs(web: str = web, *, on: list[str] | None = None, count: int) -> None:
             async def where() -> list[str]:
                 tasks = (await call("get", f"{web}/tasks"))["items"]
                 return sorted(task["node_id"] for task in tasks if (task["state"], task["desired"]) == ("running", "running"))
@@ -130,6 +178,20 @@ async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_mad
             await runs(count=count)
         assert (await call("patch", web, {"replicas": 2}, status=422))["code"] == "nothing_to_do"
 
+        # one on each node; its environment and ports are changed one task at a time, and what is not named stays
+        every = {"name": "each", "image": IMAGE, "mode": "global", "command": ANSWER, "env": {"WORD": "old", "KEPT": "kept", "GONE": "x"}}
+        await does("post", f"{base}/services", every)
+        each = f"{base}/services/{manager.docker('service', 'inspect', '-f', '{{.ID}}', 'each')}"
+        await runs(each, on=[here, there], count=2)
+        assert (await call("patch", each, {"replicas": 3}, status=422))["code"] == "invalid_spec"
+        port = {"published_port": 8080, "container_port": 8080}
+        await does("patch", each, {"env": {"WORD": "new", "GONE": None}, "ports": [port]})
+        for engine in pair:
+            await answers(engine.address, 8080, "new kept")
+        seen = await call("get", each)
+        assert (seen["mode"], seen["env_names"], seen["ports"]) == ("global", ["KEPT", "WORD"], [{**port, "protocol": "tcp", "mode": "host"}])
+        await does("delete", each)
+
         await does("patch", f"{base}/swarm/nodes/{there}", {"availability": "drain"})
         await runs(on=[here, here], count=2)
         assert (await call("get", f"{base}/swarm"))["nodes"][1]["availability"] == "drain"
@@ -141,6 +203,7 @@ async def test_services_run_on_a_swarm_scale_move_off_a_drained_node_and_are_mad
         assert [(item["name"], item["ours"]) for item in (await call("get", f"{base}/services"))["items"]] == [("web", True), ("theirs", False)]
         assert (await call("patch", f"{base}/services/{foreign}", {"replicas": 1}, status=409))["code"] == "foreign"
         assert (await call("delete", f"{base}/services/{foreign}", status=409))["code"] == "foreign"
+        await the_agent_refuses(stack.node, swarm_id, foreign, worker)
 
         await does("delete", web)
         await call("get", web, status=404)

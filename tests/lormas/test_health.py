@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
+from django.core.cache import cache
 from rest_framework.test import APIClient
+
+from accounts.models import AuthSession
+from agent.protocol.commands import KillPayload
+from audit.services import SYSTEM
+from lormas.common import clock
+from nodes import commands
+from nodes.services import register_node
 
 
 def test_alive_touches_nothing(api: APIClient, django_assert_num_queries: Any) -> None:
@@ -25,13 +35,26 @@ def test_ready_names_what_fails(api: APIClient, settings: Any) -> None:
 
 
 @pytest.mark.redis
-def test_details_are_for_administrators(api: APIClient, alice: Any, root: Any, fresh_limits: None) -> None:
+def test_details_are_for_administrators(api: APIClient, alice: Any, root: Any, settings: Any, fresh_limits: None) -> None:
     stranger = api.get("/health").json()
     assert stranger.keys() == {"status", "uptime_seconds", "version"}
     api.force_authenticate(alice)
     assert "nodes" not in api.get("/health").json()
     api.force_authenticate(root)
-    assert {"nodes", "containers", "operations", "counted_at", "disk_free_bytes", "checks"} <= api.get("/health").json().keys()
+    now, client = clock.now(), redis.Redis.from_url(settings.REDIS_URL)
+    for kind, days, over in (("browser", 1, None), ("token", 1, None), ("token", 1, None), ("token", -1, None), ("browser", 1, now)):
+        AuthSession.objects.create(user=alice, kind=kind, expires_at=now + timedelta(days=days), revoked_at=over)
+    node, _ = register_node(name="n", actor=SYSTEM)
+    commands.enqueue(node, "container.kill", payload=KillPayload(), deadline_seconds=600)
+    cache.delete("health:counts")
+    jobs = client.llen("celery")
+    client.rpush("celery", "a job that no worker takes")
+    told = api.get("/health").json()
+    assert {"nodes", "containers", "operations", "previews", "counted_at", "age_seconds", "disk_free_bytes", "checks"} <= told.keys()
+    client.lrem("celery", 1, "a job that no worker takes")
+    assert told["sessions"] == {"browser": 1, "token": 2}, "neither ended ones nor those that are over"
+    assert (told["queue"]["jobs"], told["queue"]["commands"]) == (jobs + 1, 1) and told["queue"]["oldest_command_seconds"] >= 0
+    assert told["age_seconds"] >= 0
 
 
 @pytest.mark.redis

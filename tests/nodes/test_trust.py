@@ -1,4 +1,4 @@
-"""An agent is trusted with its own node and nothing else; rubbish changes nothing and kills nothing (SECURITY D04, D05, F07)."""
+"""An agent is trusted with its own node and nothing else; rubbish changes nothing and kills nothing (SECURITY D04, D05, D17, F07)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.protocol import frames
 from agent.protocol import messages as wire
 from agent.protocol.commands import StartPayload
 from audit.services import SYSTEM
-from containers.models import Container
+from containers.models import Container, StatsMinute, StatsSample
 from nodes import commands
 from nodes.models import Command, Node, Operation
 from nodes.services import register_node
@@ -41,11 +41,14 @@ def theirs(registered: Any, alice: Any) -> dict[str, Any]:
 
 def everything() -> str:
     """All rows that an agent could touch, but for its own node's."""
+    others = [*Container.objects.values_list("pk", flat=True), *Node.objects.filter(name="theirs").values_list("pk", flat=True)]
     rows = [
         *Container.objects.order_by("pk"),
         *Command.objects.order_by("pk"),
         *Operation.objects.order_by("pk"),
         *Node.objects.filter(name="theirs"),
+        *StatsSample.objects.filter(subject_id__in=others).order_by("pk"),
+        *StatsMinute.objects.filter(subject_id__in=others).order_by("pk"),
     ]
     return serializers.serialize("json", rows)
 
@@ -77,7 +80,7 @@ def spoofs(container_id: str, command_id: str) -> list[wire.Frame | bytes]:
 async def test_what_is_another_nodes_can_not_be_touched_and_three_tries_end_the_session(
     panel: Panel, registered: Any, theirs: Any, in_thread: Any, which: int
 ) -> None:
-    """D04."""
+    """D04, D17 (whose usage it is): samples of another node's containers are not written, neither as they are nor into a minute."""
     _, token = registered
     before = await in_thread(everything)
     spoof = spoofs(str(theirs["container"].pk), str(theirs["command"].pk))[which]

@@ -14,10 +14,11 @@ from lormas.common import clock
 from lormas.common.errors import Conflict
 from reservations.models import Allocation, Machine, Reservation
 from reservations.services import checks, revoke
+from reservations.services import extend as extending
 from reservations.services.machines import mark_fixed
 from reservations.states import Hold
 from tests.conftest import wait_until
-from tests.reservations.machines import Box, login
+from tests.reservations.machines import Box, key_pair, login
 from tests.reservations.test_whole_life import over
 
 pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True)]
@@ -122,3 +123,30 @@ def test_the_machine_itself_shuts_the_door_when_the_panel_is_gone(alice: Any, re
     settle(made, "ended", seconds=90)
     assert made.username not in box.sh("cat /etc/passwd")
     assert made.ends_at > clock.now() + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "trap", ["rm -rf .ssh && ln -s /root/.ssh .ssh", "ln -sf /root/.ssh/authorized_keys .ssh/authorized_keys"], ids=["folder", "file"]
+)
+def test_nobody_reaches_roots_keys_through_their_own_home(
+    trap: str, alice: Any, real_pool: list[Any], boxes: list[Box], book: Any, settle: Any
+) -> None:
+    """B03, B04: what root does in a person's home is done as that person, or not at all: an extension would have written their key among root's, and
+    the end would have taken root's away."""
+    box, way_in = boxes[0], "cat /root/.ssh/authorized_keys; stat -c '%u:%a' /root /root/.ssh /root/.ssh/authorized_keys"
+    before = box.sh(way_in)
+    private, public = key_pair()
+    held = settle(book(alice, 1, 30, password="", public_key=public, machines=(real_pool[0],)), "active")
+    until = 'cat /var/lib/lormas/"$1".until'
+    end_before = int(box.sh(until, held.username))
+    login(box.port, held.username, key=private, command=trap)
+    extending.extend(held, minutes=30, actor=alice.as_actor())
+    extending.tell_machines()
+    assert box.sh(way_in) == before
+    if trap.startswith("ln"):
+        assert login(box.port, held.username, key=private) == held.username, "their own key is where it belongs again, with its new end"
+        assert int(box.sh(until, held.username)) >= end_before + 29 * 60
+    ending = revoke.release(Reservation.objects.get(pk=held.pk), actor=alice.as_actor())
+    settle(ending, "ended")
+    assert box.sh(way_in) == before
+    assert Machine.objects.get(pk=real_pool[0].pk).condition == "ok", "the panel still gets in, and found all of it gone"

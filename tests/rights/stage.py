@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.test import Client
+from django.test.client import ClientHandler
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts import grants, keys
@@ -40,6 +41,7 @@ class Stage:
         self.cast = cast
         self.ids = dict(self._objects())
         self._others: dict[str, Any] = {}
+        self._handler = ClientHandler(enforce_csrf_checks=False)
         self.clients = {caller: self._client(caller) for caller in CALLERS}
 
     def _objects(self) -> Iterator[tuple[str, str]]:
@@ -102,8 +104,14 @@ class Stage:
             "job": "nodes.sync",
         }.items()  # type: ignore[misc]
 
-    def _client(self, caller: str) -> Client:
+    def _blank(self) -> Client:
+        """All clients share one handler: each handler makes its own middleware, and whitenoise's looks at every static file when it is made."""
         client = Client(raise_request_exception=False)
+        client.handler = self._handler
+        return client
+
+    def _client(self, caller: str) -> Client:
+        client = self._blank()
         if caller == "node":
             client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {self.node_token}"
         elif caller == "bare-key":
@@ -121,7 +129,7 @@ class Stage:
         signed_in.force_login(self.cast[caller], backend="accounts.backends.EmailOrUsernameBackend")
 
         def fresh() -> Client:
-            client = Client(raise_request_exception=False)
+            client = self._blank()
             client.cookies = SimpleCookie({name: morsel.value for name, morsel in signed_in.cookies.items()})
             return client
 

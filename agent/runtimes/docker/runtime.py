@@ -53,7 +53,7 @@ class DockerRuntime:
 
     kind: Literal["docker", "process", "fake"] = "docker"
     capabilities = frozenset(
-        {"pause", "pull", "limits", "stats", "exec", "exec_tty", "stdin", "events", "install", "stock", "update", "tunnel", "adopt", "swarm"}
+        "pause pull limits stats exec exec_tty stdin events install stock update tunnel adopt swarm swarm_change".split()  # noqa: SIM905 - one line
     )
 
     def __init__(

@@ -130,17 +130,34 @@ def build(wish: SwarmCreate, *, instance: str, operation_id: str, defaults: Limi
             "RestartPolicy": {"Condition": "any", "Delay": 5 * NANO},
             "LogDriver": {"Name": "json-file", "Options": {"max-size": str(defaults.log_max_bytes), "max-file": str(defaults.log_files)}},
         },
-        "Mode": {"Replicated": {"Replicas": wish.replicas}},
+        "Mode": {"Global": {}} if wish.mode == "global" else {"Replicated": {"Replicas": wish.replicas}},
         "UpdateConfig": {"Parallelism": 1, "FailureAction": "rollback", "Order": "stop-first", "Monitor": 5 * NANO},
         "RollbackConfig": {"Parallelism": 1, "FailureAction": "pause", "Order": "stop-first", "Monitor": 5 * NANO},
-        "EndpointSpec": {
-            "Mode": "vip" if any(port.mode == "ingress" for port in wish.ports) else "dnsrr",
-            "Ports": [
-                {"Protocol": port.protocol, "TargetPort": port.container_port, "PublishedPort": port.published_port, "PublishMode": port.mode}
-                for port in wish.ports
-            ],
-        },
+        "EndpointSpec": _endpoint(wish.ports),
     }
+
+
+def _endpoint(ports: list[SwarmPort]) -> dict[str, Any]:
+    return {
+        "Mode": "vip" if any(port.mode == "ingress" for port in ports) else "dnsrr",
+        "Ports": [
+            {"Protocol": port.protocol, "TargetPort": port.container_port, "PublishedPort": port.published_port, "PublishMode": port.mode}
+            for port in ports
+        ],
+    }
+
+
+def _env(before: list[str], wished: dict[str, str | None]) -> list[str]:
+    """What is set stays in its place, what is new comes last."""
+    kept = []
+    new = {name: value for name, value in wished.items() if value is not None}
+    for pair in before:
+        name = pair.partition("=")[0]
+        if name not in wished:
+            kept.append(pair)
+        elif name in new:
+            kept.append(f"{name}={new.pop(name)}")
+    return [*kept, *(f"{name}={value}" for name, value in new.items())]
 
 
 def changed(spec: dict[str, Any], wish: SwarmUpdate) -> dict[str, Any]:
@@ -153,6 +170,11 @@ def changed(spec: dict[str, Any], wish: SwarmUpdate) -> dict[str, Any]:
         made["Mode"]["Replicated"] = {"Replicas": wish.replicas}
     if wish.image is not None:
         template.setdefault("ContainerSpec", {})["Image"] = wish.image
+    if wish.env is not None:
+        holds = template.setdefault("ContainerSpec", {})
+        holds["Env"] = _env([str(pair) for pair in holds.get("Env") or ()], wish.env)
+    if wish.ports is not None:
+        made["EndpointSpec"] = _endpoint(wish.ports)
     if wish.cpus is not None or wish.memory_bytes is not None:
         limits = template.setdefault("Resources", {}).setdefault("Limits", {})
         for name, value, unit in (("NanoCPUs", wish.cpus, NANO), ("MemoryBytes", wish.memory_bytes, 1)):

@@ -6,13 +6,31 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from agent.protocol.frames import LogFrame, pack_log
 from lormas.common import live
+from tests.nodes.rig import Panel
+
+
+@pytest.fixture(scope="module")
+def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """One daphne for a module's tests: it keeps nothing in memory that a flushed database would miss."""
+    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def panel(transactional_db: None, panel_process: Panel) -> Panel:
+    """A real daphne on the test's database; `said` is what it wrote in this test."""
+    if not panel_process.alive:
+        panel_process.start()
+    panel_process.mark()
+    return panel_process
 
 
 class PlayedNode:
