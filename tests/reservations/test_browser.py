@@ -13,7 +13,7 @@ from django.db.models import F
 from lormas.common import clock
 from reservations.models import Allocation, Reservation
 from reservations.states import Hold
-from tests.console.test_browser import _built, chromium, panel, visit  # noqa: F401 - fixtures
+from tests.console.test_browser import _built, chromium, panel, panel_process, visit  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(420)]
 SHOTS = os.environ.get("LORMAS_SHOTS", "")
