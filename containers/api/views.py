@@ -79,6 +79,7 @@ class ContainerListing(ListAPIView):  # type: ignore[type-arg]
 
     problem_statuses = (404, 503)
     serializer_class = ContainerSerializer
+    rows_before_joins = True
     ordering_fields = {"name": "name", "created_at": "created_at", "status": "status", "updated_at": "updated_at"}
     ORDERINGS = {f"{sign}{name}" for name in ordering_fields for sign in ("", "-")}
 
