@@ -131,6 +131,9 @@ def test_the_list_filters_searches_and_orders_by_declared_fields_only(api: Any, 
     assert [c["name"] for c in get("/api/containers?search=alp").json()["results"]] == ["alpha"]
     assert [c["name"] for c in get("/api/containers?label=tier%3Dweb").json()["results"]] == ["beta"]
     assert get(f"/api/containers?node={node.pk}&status=creating").json()["count"] == 2
+    everything = f"status=creating&status=running&node={node.pk}&owner={alice.pk}&search=a&ordering=-name"
+    pages = [get(f"/api/containers?{everything}&page_size=1&page={number}").json() for number in (1, 2)]
+    assert [(page["count"], [c["name"] for c in page["results"]]) for page in pages] == [(2, ["beta"]), (2, ["alpha"])]
     assert get("/api/containers?status=exploded").status_code == 400
     assert get("/api/containers?ordering=owner__password").status_code == 400
     assert get("/api/containers?page_size=100000").status_code == 400
