@@ -260,6 +260,10 @@ def create_service(
     return operation
 
 
+TOLD_AS = {"replicas": "wanted", "env": "env_names"}
+"""What of a service is asked for under one name, and told by the swarm under another."""
+
+
 def update_service(cluster: Cluster, service_id: str, *, user: Any, actor: Actor, **changes: Any) -> Operation:
     """Change `replicas`, `image`, `cpus`, `memory_bytes`, `env`, `ports` of one of ours; what its tasks have to be made anew for is rolled out
     one task at a time, and rolled back if it fails. `env` sets the variables it names and takes off those that are None; the others stay.
@@ -279,7 +283,7 @@ def update_service(cluster: Cluster, service_id: str, *, user: Any, actor: Actor
         if name in wished:
             _require_change(seen.manager, name, act)
     # Values of the environment are written down nowhere.
-    before = {name: service[{"replicas": "wanted", "env": "env_names"}.get(name, name)] for name in wished}
+    before = {name: service[TOLD_AS.get(name, name)] for name in wished}
     after: dict[str, Any] = {**wished, "name": service["name"]}
     if "env" in wished:
         after["env"] = [f"{name} removed" if value is None else f"{name} set" for name, value in sorted(wished["env"].items())]
@@ -298,7 +302,7 @@ def _differs(service: dict[str, Any], name: str, value: Any) -> bool:
         return any(text is not None or key in service["env_names"] for key, text in value.items())
     if name == "ports":
         return sorted(map(_port_words, value)) != sorted(map(_port_words, service["ports"]))
-    return bool(service[{"replicas": "wanted"}.get(name, name)] != value)
+    return bool(service[TOLD_AS.get(name, name)] != value)
 
 
 def _port_words(port: dict[str, Any]) -> tuple[Any, ...]:

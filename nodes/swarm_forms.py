@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils.translation import gettext as gettext_now
 from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
 
 from lormas.common.forms import ServiceForm
 from nodes.api.swarm_shapes import MOST_REPLICAS, ServiceChangeSerializer, ServiceWishSerializer
@@ -30,8 +31,41 @@ def _ports(text: str) -> list[dict[str, Any]]:
     return found
 
 
-class SwarmServiceForm(ServiceForm):
+def _sentence(wrong: Any) -> str:
+    while isinstance(wrong, list | dict):
+        wrong = next((one for one in (wrong.values() if isinstance(wrong, dict) else wrong) if one), "")
+    return str(wrong)
+
+
+class _Checked(ServiceForm):
+    """What both forms have: ports as lines, and the API's serializer as the judge of the whole."""
+
+    judge: ClassVar[type[serializers.Serializer]]  # type: ignore[type-arg]
+
+    def clean_ports(self) -> list[dict[str, Any]]:
+        return _ports(self.cleaned_data["ports"])
+
+    def body(self, data: dict[str, Any]) -> dict[str, Any]:
+        """What the API would be sent for these fields."""
+        raise NotImplementedError
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if self.errors:
+            return data
+        checked = self.judge(data=self.body(data))
+        if not checked.is_valid():
+            for field, wrong in checked.errors.items():
+                self.add_error(self.place_of(str(field)), _sentence(wrong))
+            return data
+        self.given = dict(checked.validated_data)
+        return data
+
+
+class SwarmServiceForm(_Checked):
     """A new service."""
+
+    judge = ServiceWishSerializer
 
     name = forms.CharField(label=_("Name"), max_length=63)
     image = forms.CharField(label=_("Image"), max_length=512, help_text=_("Each node pulls it by itself; stored registry passwords are sent along."))
@@ -81,39 +115,19 @@ class SwarmServiceForm(ServiceForm):
             found[name.strip()] = value
         return found
 
-    def clean_ports(self) -> list[dict[str, Any]]:
-        return _ports(self.cleaned_data["ports"])
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if self.errors:
-            return data
-        checked = ServiceWishSerializer(
-            data={
-                **{name: data[name] for name in ("name", "image", "command", "env")},
-                "mode": data["mode"],
-                "replicas": data["replicas"],
-                "cpus": data.get("cpus") or 0,
-                "memory_bytes": (data.get("memory_mib") or 0) * MIB,
-                "ports": [{**port, "mode": data["port_mode"]} for port in data["ports"]],
-            }
-        )
-        if not checked.is_valid():
-            for field, wrong in checked.errors.items():
-                self.add_error(self.place_of(str(field)), _sentence(wrong))
-            return data
-        self.given = dict(checked.validated_data)
-        return data
+    def body(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **{name: data[name] for name in ("name", "image", "command", "env", "mode", "replicas")},
+            "cpus": data.get("cpus") or 0,
+            "memory_bytes": (data.get("memory_mib") or 0) * MIB,
+            "ports": [{**port, "mode": data["port_mode"]} for port in data["ports"]],
+        }
 
 
-def _sentence(wrong: Any) -> str:
-    while isinstance(wrong, list | dict):
-        wrong = next((one for one in (wrong.values() if isinstance(wrong, dict) else wrong) if one), "")
-    return str(wrong)
-
-
-class SwarmChangeForm(ServiceForm):
+class SwarmChangeForm(_Checked):
     """Changes of `service`. What a person leaves as it is, is not sent: ports of several modes stay so."""
+
+    judge = ServiceChangeSerializer
 
     replicas = forms.IntegerField(label=_("Replicas"), min_value=0, max_value=MOST_REPLICAS)
     image = forms.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$", label=_("Image"), max_length=512)
@@ -150,13 +164,7 @@ class SwarmChangeForm(ServiceForm):
                 raise forms.ValidationError(gettext_now("Each line is NAME=value or -NAME; this one is neither: %(line)s") % {"line": line[:80]})
         return found
 
-    def clean_ports(self) -> list[dict[str, Any]]:
-        return _ports(self.cleaned_data["ports"])
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if self.errors:
-            return data
+    def body(self, data: dict[str, Any]) -> dict[str, Any]:
         wished: dict[str, Any] = {"image": data["image"]}
         if data.get("replicas") is not None:
             wished["replicas"] = data["replicas"]
@@ -165,10 +173,4 @@ class SwarmChangeForm(ServiceForm):
         # Not by the text: browsers send other ends of lines than they were given.
         if "ports" in self.data and ("port_mode" in self.changed_data or _ports(self.initial["ports"]) != data["ports"]):
             wished["ports"] = [{**port, "mode": data["port_mode"]} for port in data["ports"]]
-        checked = ServiceChangeSerializer(data=wished)
-        if not checked.is_valid():
-            for field, wrong in checked.errors.items():
-                self.add_error(self.place_of(str(field)), _sentence(wrong))
-            return data
-        self.given = dict(checked.validated_data)
-        return data
+        return wished

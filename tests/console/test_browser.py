@@ -14,7 +14,7 @@ import pytest
 
 from lormas import assets
 from tests.console.puppet import Puppet
-from tests.nodes.rig import Panel
+from tests.nodes.rig import Panel, panel_of_a_module
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 MOST_SCRIPT_BYTES = 150 * 1024
@@ -37,12 +37,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    """One daphne for all tests here: it keeps nothing in memory that a flushed database would miss."""
-    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log", NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600")
-    yield process
-    process.stop()
+panel_process = panel_of_a_module(NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600")
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from tests.nodes.rig import Panel
+from tests.nodes.rig import Panel, panel_of_a_module
 
 
 @pytest.fixture
@@ -37,12 +37,7 @@ def registered(transactional_db: None) -> tuple[Any, str]:
     return register_node(name="n1", actor=SYSTEM)
 
 
-@pytest.fixture(scope="module")
-def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    """One daphne for a module's tests: it keeps nothing in memory that a flushed database would miss."""
-    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log")
-    yield process
-    process.stop()
+panel_process = panel_of_a_module()
 
 
 @pytest.fixture

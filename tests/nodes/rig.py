@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from agent.protocol import messages as wire
@@ -208,3 +209,15 @@ def report(container_id: str | uuid.UUID, state: Any = "running", **changes: Any
 
 def builtins(message: Any) -> Any:
     return msgspec.to_builtins(message)
+
+
+def panel_of_a_module(**settings: str) -> Any:
+    """The fixture `panel_process`: one daphne for a module's tests, since it keeps nothing in memory that a flushed database would miss."""
+
+    @pytest.fixture(scope="module")
+    def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+        process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log", **settings)
+        yield process
+        process.stop()
+
+    return panel_process

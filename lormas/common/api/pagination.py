@@ -49,8 +49,7 @@ class Pages(BasePagination):
         piece = slice((self.page - 1) * self.page_size, self.page * self.page_size)
         if isinstance(queryset, QuerySet) and getattr(view, "rows_before_joins", False) and not queryset.query.distinct:
             # Else a planner may join all rows with their owners before it sorts them and takes fifty.
-            queryset = queryset.filter(pk__in=queryset.select_related(None).prefetch_related(None).values("pk")[piece])
-            return list(queryset)
+            return list(queryset.filter(pk__in=queryset.values("pk")[piece]))
         return list(queryset[piece])
 
     def _link(self, page: int) -> str | None:

@@ -6,22 +6,16 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from agent.protocol.frames import LogFrame, pack_log
 from lormas.common import live
-from tests.nodes.rig import Panel
+from tests.nodes.rig import Panel, panel_of_a_module
 
-
-@pytest.fixture(scope="module")
-def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    """One daphne for a module's tests: it keeps nothing in memory that a flushed database would miss."""
-    process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log")
-    yield process
-    process.stop()
+panel_process = panel_of_a_module()
 
 
 @pytest.fixture
