@@ -211,3 +211,49 @@ def test_a_container_has_64_labels_and_512_variables_at_most(alice_api: Any, nod
     assert said(env={f"K{n}": "v" for n in range(513)}) == (400, "env")
     assert said(name="n" * 65) == (400, "name")
     assert said(labels={f"k{n}": "v" for n in range(64)}, env={f"K{n}": "v" for n in range(512)})[0] == 201
+
+
+def test_pages_show_it_and_set_it(alice: Any, bob: Any, root: Any, make: Any, client: Any) -> None:
+    """One's own on the profile and beside the form of a new container; others' for who sees accounts; set on the role's and the person's page."""
+    make("web", asked=Asked(disk_bytes=GIB))
+    client.force_login(alice, backend="accounts.backends.EmailOrUsernameBackend")
+    assert "no limit" in client.get(f"/containers/quota/{alice.pk}").content.decode()
+    assert client.get(f"/containers/quota/{bob.pk}").status_code == 403
+    assert f"/containers/quota/{alice.pk}" in client.get("/profile").content.decode()
+    client.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    role, person = f"/roles/{alice.role_id}", f"/users/{alice.pk}"
+    wrong = client.post(role, {"quota": "1", "quota-containers": "-1"})
+    assert (wrong.status_code, Quota.objects.count()) == (400, 0)
+    assert client.post(role, {"quota": "1", "quota-containers": "3", "quota-cpus": "2"}).status_code == 302
+    assert quotas.allowance_of(bob.pk) == Allowance(containers=3, cpus=2)
+    assert client.post(person, {"quota": "1", "quota-own": "on", "quota-containers": "2", "quota-disk": "1.5"}).status_code == 302
+    assert quotas.allowance_of(alice.pk) == Allowance(containers=2, disk_bytes=3 * GIB // 2)
+    assert 'value="1.5"' in client.get(person).content.decode()
+    assert "1.00\u202fGiB of 1.50\u202fGiB" in client.get(f"/containers/quota/{alice.pk}").content.decode()
+    client.force_login(alice, backend="accounts.backends.EmailOrUsernameBackend")
+    form = client.get("/containers/new?source=image").content.decode()
+    assert "1 left of 2" in form
+    assert "512\u202fMiB left of 1.50\u202fGiB" in form
+    said = client.post(
+        "/containers/new", {"source": "image", "image": "busybox", "name": "b", "cpus": "1", "memory": "64", "disk": "1", "start": "1"}
+    )
+    assert (said.status_code, "Your quota is 1.50 GiB of disk" in said.content.decode().replace("&#x27;", "'")) == (422, True)
+    client.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    assert client.post(person, {"quota": "1"}).status_code == 302
+    assert quotas.allowance_of(alice.pk) == Allowance(containers=3, cpus=2)
+    assert client.post(role, {"quota": "1"}).status_code == 302
+    assert not quotas.allowance_of(alice.pk).is_limited
+
+
+def test_used_and_allowed_are_told_by_the_api(alice: Any, alice_api: Any, root_api: Any, running: Any) -> None:
+    allow(alice, cpus=2)
+    told = {
+        "containers": {"used": 1, "allowed": None}, "cpus": {"used": 1.0, "allowed": 2.0},
+        "memory_bytes": {"used": GIB // 2, "allowed": None}, "disk_bytes": {"used": 0, "allowed": None},
+    }  # fmt: skip
+    assert alice_api.get("/api/containers/quota").json() == told
+    assert root_api.get(f"/api/containers/quota?owner={alice.pk}").json() == told
+    assert root_api.get("/api/containers/quota").json()["containers"] == {"used": 0, "allowed": None}
+    assert alice_api.get(f"/api/containers/quota?owner={alice.role_id}").status_code == 403
+    assert root_api.get(f"/api/containers/quota?owner={alice.role_id}").status_code == 404
+    assert root_api.get("/api/containers/quota?owner=x").status_code == 400
