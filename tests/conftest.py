@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=why))
 
 
-def wait_until(check: Callable[[], Any], *, seconds: float = 10, what: str = "") -> Any:
+def wait_until(check: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
     """Poll until `check` gives something true; the deadline is generous because it is only reached in failure."""
     deadline = time.monotonic() + seconds
     while True:

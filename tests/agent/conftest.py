@@ -52,7 +52,7 @@ class Inside:
         assert found is not None
         return found
 
-    async def until(self, check: Callable[[], Any], seconds: float = 5) -> Any:
+    async def until(self, check: Callable[[], Any], seconds: float = 60) -> Any:
         end = time.monotonic() + seconds
         while not (found := check()):
             assert time.monotonic() < end, f"not within {seconds} s; sent: {self.sent}; calls: {self.runtime.calls}"

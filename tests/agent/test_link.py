@@ -260,10 +260,10 @@ async def test_results_and_facts_are_said_again_at_the_next_hello_until_acknowle
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel) as made:
-        await eventually(lambda: len(panel.peers) > 1 and panel.peers[1].bulk, 20)
-        await asyncio.sleep(0.1)
-        assert await made._outbox.known_commands() == []
-        assert await made._outbox.unacknowledged_facts() == []
+        await eventually(lambda: len(panel.peers) > 1 and panel.peers[1].bulk, 60)
+        async with asyncio.timeout(60):
+            while await made._outbox.known_commands() or await made._outbox.unacknowledged_facts():
+                await asyncio.sleep(0.02)
 
 
 async def test_fences_come_before_any_command(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ async def test_a_viewer_that_reads_nothing_gets_its_credit_and_no_more_and_delay
         await peer.receive()
 
     async def eventually_received(peer: Peer, size: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while sum(map(len, peer.bulk)) < size:
                 await peer.receive()
 

@@ -34,7 +34,7 @@ def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaita
     return asyncio.to_thread(job)
 
 
-async def until(question: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+async def until(question: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
     """Poll a database question until it gives something true."""
     end = asyncio.get_running_loop().time() + seconds
     while True:

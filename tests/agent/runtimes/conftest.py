@@ -111,7 +111,7 @@ async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 20)
     return found
 
 
-async def until(check: Any, *, seconds: float = 15, what: str = "") -> Any:
+async def until(check: Any, *, seconds: float = 60, what: str = "") -> Any:
     """Poll an async check until it gives something true."""
     deadline = time.monotonic() + seconds
     while True:

@@ -52,7 +52,7 @@ async def started(runtime: ProcessRuntime, argv: list[str], **more: Any) -> str:
     return container_id
 
 
-async def until(check: Callable[[], Any], *, seconds: float = 15, what: str = "") -> Any:
+async def until(check: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
     """Poll; `check` may be plain or give an awaitable."""
     deadline = time.monotonic() + seconds
     while True:
