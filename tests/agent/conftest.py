@@ -46,7 +46,7 @@ class Inside:
     def result(self, command_id: str) -> wire.Result | None:
         return next((r for r in self.of(wire.Result) if r.command_id == command_id), None)
 
-    async def settled(self, command: wire.Command, seconds: float = 5) -> wire.Result:
+    async def settled(self, command: wire.Command, seconds: float = 60) -> wire.Result:
         await self.until(lambda: self.result(command.id), seconds)
         found = self.result(command.id)
         assert found is not None

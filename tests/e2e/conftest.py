@@ -71,7 +71,7 @@ class Stack:
             await asyncio.to_thread(agent.stop)
             await link.stop()
 
-    async def active(self, seconds: float = 30) -> None:
+    async def active(self, seconds: float = 60) -> None:
         await until(lambda: Node.objects.filter(pk=self.node.pk, status="ACTIVE").exclude(gateway="").exists(), seconds=seconds, what="node ACTIVE")
 
 

@@ -62,7 +62,7 @@ class Talk:
     async def say(self, kind: str, **fields: Any) -> None:
         await self.socket.send_json({"type": kind, **fields})
 
-    async def next(self, seconds: float = 30) -> dict[str, Any]:
+    async def next(self, seconds: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             while True:
                 message: dict[str, Any] = json.loads(await self.socket.receive_str())
@@ -72,13 +72,13 @@ class Talk:
                 self.seen.append(message)
                 return message
 
-    async def expect(self, kind: str, seconds: float = 30) -> dict[str, Any]:
+    async def expect(self, kind: str, seconds: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             while (message := await self.next(seconds))["type"] != kind:
                 pass
             return message
 
-    async def output_until(self, text: str, seconds: float = 30) -> str:
+    async def output_until(self, text: str, seconds: float = 60) -> str:
         """What a terminal wrote, up to a text that ends the waiting."""
         got = ""
         async with asyncio.timeout(seconds):

@@ -96,7 +96,7 @@ class Bench:
             await runtime.close()
 
 
-async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 20) -> dict[str, bytes]:
+async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 60) -> dict[str, bytes]:
     found = {"stdout": b"", "stderr": b""}
     try:
         async with asyncio.timeout(seconds):

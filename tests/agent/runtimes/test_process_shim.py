@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
     return shim.start_time(pid) is not None
 
 
-async def gone(pid: int, *, seconds: float = 8) -> None:
+async def gone(pid: int, *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while alive(pid):
         assert time.monotonic() < deadline

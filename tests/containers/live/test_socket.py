@@ -60,7 +60,7 @@ class Browser(ApplicationCommunicator):
     async def say(self, **message: Any) -> None:
         await self.send_input({"type": "websocket.receive", "text": json.dumps(message)})
 
-    async def hear(self, kind: str | None = None, seconds: float = 30) -> dict[str, Any]:
+    async def hear(self, kind: str | None = None, seconds: float = 60) -> dict[str, Any]:
         while True:
             event = await self.receive_output(seconds)
             if event["type"] == "websocket.close":
