@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 # A busy machine is no fault of ours; and in CI the same examples each time: what turns red there, the change did, not a draw of lots.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
@@ -175,6 +176,7 @@ def _own_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     from django.conf import settings as django_settings
 
     monkeypatch.setattr(django_settings, "RATE_LIMIT_PREFIX", f"lormas:rate:{os.getpid()}:{request.node.nodeid}", raising=False)
+
 
 # A busy machine is no fault of ours; and in CI the same examples each time: what is red there was red-handed by the change, not by a draw of lots.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
