@@ -88,7 +88,7 @@ class QuotaForm(TakesProblems):
 
     def __init__(self, data: Any, *, known: Allowance | None, person: bool) -> None:
         at = known or Allowance()
-        initial = {"own": known is not None, "containers": at.containers, "cpus": at.cpus}
+        initial = {"own": known is not None, "containers": at.containers, "cpus": None if at.cpus is None else _plain(at.cpus)}
         initial |= {name: None if size is None else _plain(size / GIB) for name, size in (("memory", at.memory_bytes), ("disk", at.disk_bytes))}
         super().__init__(data, initial=initial, prefix="quota")
         for name, unit in (("cpus", _("cores")), ("memory", "GiB"), ("disk", "GiB")):

@@ -20,6 +20,7 @@ from accounts.people_forms import QuotaForm, RoleForm
 from audit.selectors import timeline
 from lormas.common.errors import NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
+from lormas.common.sizes import size_word
 
 
 def _enter(request: HttpRequest) -> Any:
@@ -58,6 +59,17 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "roles/edit.html", {"form": form, "title": _("New role")}, status=400 if form.errors else 200)
 
 
+def _rows(most: quotas.Allowance | None) -> list[tuple[str, str]]:
+    """For those who may look and not set it."""
+    if most is None:
+        return []
+    sizes = ((_("Memory"), most.memory_bytes), (_("Disk"), most.disk_bytes))
+    numbers = ((_("Containers"), most.containers), (_("CPU"), most.cpus))
+    return [(title, _("no limit") if value is None else f"{value:g}") for title, value in numbers] + [
+        (title, _("no limit") if size is None else size_word(size)) for title, size in sizes
+    ]
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
@@ -94,7 +106,10 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
             else:
                 return answer(request, Toast(_("%(role)s is changed") % {"role": form.cleaned_data["name"]}), to=reverse("people:roles"))
     why = ""
-    if role.built_in:
+    may_set_quota = has(by, "roles.manage") and not own and not beyond and role.slug != quotas.ADMINISTRATOR
+    if role.built_in and may_set_quota:
+        why = _("It is built in: what it may stays as it is. Make a role of your own from it, or change its quota.")
+    elif role.built_in:
         why = _("It is built in and stays as it is; make a role of your own from it.")
     elif own:
         why = _("It is your own role: ask another administrator.")
@@ -111,8 +126,9 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
         "count": role.users.count(),
         "entries": timeline("role", role.pk)[:20],
         "quota": quota,
+        "quota_rows": _rows(quotas.of_role(role)),
         "unlimited": role.slug == quotas.ADMINISTRATOR,
-        "may_set_quota": has(by, "roles.manage") and not own and not beyond,
+        "may_set_quota": may_set_quota,
         "holds": [one for one in CAPABILITIES if one.code in role.capabilities],
     }
     return render(request, "roles/edit.html", context, status=400 if form.errors or quota.errors else 200)
