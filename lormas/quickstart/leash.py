@@ -1,4 +1,4 @@
-"""`python -m lormas.quickstart.leash COMMAND...`: run a command that ends when its parent dies. For machines without setpriv."""
+"""Programs that end with their parent. `python -m lormas.quickstart.leash COMMAND...` does what setpriv does, for machines without it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 
 PR_SET_PDEATHSIG = 1
 
@@ -15,6 +17,23 @@ def end_with_parent(number: int = signal.SIGTERM) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     return bool(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)
+
+
+def never_outlive_parent(*, grace: float, look_every: float = 1.0) -> None:
+    """End this process hard, `grace` seconds after its parent died.
+
+    The kernel's signal asks politely, once. While the supervisor lives, it kills whoever does not follow; when it is itself what died, nobody
+    would, and a program that hangs in its farewell (a broker that ended before it, a request that waits) would hold the port for ever.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(look_every)
+        time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="never-outlive-parent", daemon=True).start()
 
 
 def main(argv: list[str]) -> None:

@@ -7,6 +7,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from lormas.quickstart.config import STOP_SECONDS
+from lormas.quickstart.leash import never_outlive_parent
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -35,6 +38,8 @@ class Identified:
 
 
 def main() -> None:
+    if "LORMAS_RUN_SOCKET" in os.environ:  # started by our supervisor, not by somebody's shell or an image's entry point
+        never_outlive_parent(grace=STOP_SECONDS)
     try:
         import uvloop
     except ImportError:

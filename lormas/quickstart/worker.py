@@ -7,6 +7,9 @@ import os
 import threading
 from typing import Any
 
+from lormas.quickstart.config import STOP_SECONDS
+from lormas.quickstart.leash import never_outlive_parent
+
 CONCURRENCY = 4
 
 BEAT_SECONDS = 5
@@ -20,6 +23,8 @@ def _keep_logging(**_: object) -> None:
 
 
 def main() -> None:
+    if "LORMAS_RUN_SOCKET" in os.environ:  # started by our supervisor, not by somebody's shell or an image's entry point
+        never_outlive_parent(grace=STOP_SECONDS)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from celery.beat import EmbeddedService
     from celery.signals import setup_logging

@@ -117,16 +117,22 @@ def test_private_files_are_for_their_owner_only_and_replaced_whole(tmp_path: Pat
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no parent-death signal here")
-def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, eventually) -> None:
+@pytest.mark.parametrize("deaf", [False, True], ids=["one that follows", "one that hangs in its farewell"])
+def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, eventually, deaf: bool) -> None:
+    program = ["sleep", "600"]
+    if deaf:
+        hangs = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        watched = "from lormas.quickstart.leash import never_outlive_parent; never_outlive_parent(grace=0.1, look_every=0.05)"
+        program = [sys.executable, "-c", f"{hangs}; {watched}; open({str(tmp_path / 'deaf')!r}, 'w').close(); time.sleep(600)"]
     code = (
         "import subprocess, sys, time;"
-        "p = subprocess.Popen([sys.executable, '-m', 'lormas.quickstart.leash', 'sleep', '60']);"
+        f"p = subprocess.Popen([sys.executable, '-m', 'lormas.quickstart.leash', *{program!r}]);"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid));"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     pid_file = tmp_path / "pid"
-    eventually(lambda: pid_file.exists() and pid_file.read_text(), what="the leashed program starts")
+    eventually(lambda: pid_file.exists() and pid_file.read_text(), seconds=60, what="the leashed program starts")
     pid = int(pid_file.read_text())
 
     def command() -> bytes:
@@ -135,7 +141,7 @@ def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, 
         except OSError:
             return b""
 
-    eventually(lambda: command().startswith(b"sleep"), what="it is exec'ed")
+    eventually(lambda: (tmp_path / "deaf").exists() if deaf else command().startswith(b"sleep"), seconds=60, what="it is exec'ed")
     parent.kill()
     parent.wait(10)
-    eventually(lambda: not command(), what="the leashed program ends with its parent")
+    eventually(lambda: not command(), seconds=60, what="the leashed program ends with its parent")
