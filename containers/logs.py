@@ -10,6 +10,7 @@ import msgspec
 
 from agent.protocol.commands import LogsAppend, LogsQuery, StdinWrite
 from audit.services import Actor, record
+from containers import uses
 from containers.models import Container
 from containers.services import power
 from containers.services.publish import target
@@ -79,6 +80,7 @@ def clear(container: Container, *, actor: Actor) -> None:
 
 def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
     """A line for the main process. Its own stop command counts as a wish to stop it."""
+    uses.used(container.pk, "console")
     ask(container, "container.stdin", StdinWrite(text=text))
     power.typed(container, text)
     record("containers.console", actor=actor, target=target(container), message=text[:500])

@@ -101,6 +101,12 @@ JOBS: dict[str, dict[str, str | int]] = {
         "every_seconds": 20,
         "limit_seconds": 120,
     },
+    "containers.idle": {
+        "title": "Containers that nobody uses: warn, then stop",
+        "run": "containers.tasks.stop_idle",
+        "every_seconds": 20,
+        "limit_seconds": 120,
+    },
     "containers.tidy_backups": {
         "title": "Backups: what lost its worker, what waits, archives that are to go",
         "run": "containers.tasks.tidy_backups",
