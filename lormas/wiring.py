@@ -66,7 +66,7 @@ NODE_CARRIERS: tuple[str, ...] = ("containers.carrying.ensure",)
 NODE_SILENT: tuple[str, ...] = ("containers.services.failover.sweep",)
 """handler() -> int: called by the warden every few seconds while it may judge nodes (R10): what to do about those that are lost."""
 
-CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel"}
+CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel", "node.image_pull": "nodes.stock.cancel_pull"}
 """Kind of operation -> handler(operation, *, actor, reason): how it is called off, where ending its row is not enough. Raises Conflict."""
 
 NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
