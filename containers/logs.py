@@ -15,7 +15,7 @@ from containers.models import Container
 from containers.services import power
 from containers.services.publish import target
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Refused
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Problem, Refused
 
 DOWNLOAD_PAGE = 1000
 
@@ -63,6 +63,19 @@ def silent(container: Container, seconds: float) -> NodeSilent:
 def read(container: Container, query: LogsQuery) -> dict[str, Any]:
     """`{"lines", "first_seq", "last_seq", "more", "gaps"}`, see `agent.protocol.commands.LogsQuery`."""
     return ask(container, "logs.read", query)
+
+
+END_SECONDS = 3
+
+
+def end_of(container: Container) -> int:
+    """Number of its newest line now, for what is to hear of later ones; -1: its node does not tell, so the first look begins there."""
+    if container.node is None or not container.node.gateway:
+        return -1
+    try:
+        return int(ask(container, "logs.read", LogsQuery(tail=1, limit=1), timeout_seconds=END_SECONDS).get("last_seq", 0))
+    except Problem:
+        return -1
 
 
 def append(container: Container, *, text: str, level: str, actor: Actor) -> dict[str, Any]:
