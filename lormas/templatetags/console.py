@@ -22,6 +22,7 @@ from audit.diff import Change, changes
 from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
+from lormas.common.sizes import size_word
 from lormas.templatetags.entrywords import ENTRY_WORDS
 
 register = template.Library()
@@ -176,16 +177,9 @@ def act_icon(action: str) -> str:
 def bytes_word(value: Any) -> str:
     """`1.50 GiB`; the same rule as frontend/src/format.js."""
     try:
-        number = float(value)
+        return size_word(value, gap="\u202f")
     except (TypeError, ValueError):
         return "–"
-    step = 0
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    while abs(number) >= 1023.5 and step < len(units) - 1:
-        number /= 1024
-        step += 1
-    digits = 0 if step == 0 or number >= 99.5 else 1 if number >= 9.95 else 2
-    return f"{number:.{digits}f}\u202f{units[step]}"
 
 
 @register.filter
