@@ -56,7 +56,8 @@ sweep() {
   kill_all "$1"
   objects "$1" | while read -r kind number; do
     # In a container not even root may, but their maker may everywhere.
-    ipcrm "$kind" "$number" || setpriv --reuid "$1" --clear-groups ipcrm "$kind" "$number" || su -s /bin/sh "$user" -c "ipcrm $kind $number" </dev/null
+    ipcrm "$kind" "$number" || setpriv --reuid "$1" --clear-groups ipcrm "$kind" "$number" ||
+      su -s /bin/sh "$user" -c "ipcrm $kind $number" </dev/null
   done >/dev/null 2>&1
   for place in /tmp /var/tmp /dev/shm /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
     [ ! -d "$place" ] || find "$place" -xdev -depth -user "$1" -exec rm -rf -- {} \; 2>/dev/null
