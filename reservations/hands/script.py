@@ -59,7 +59,7 @@ sweep() {
     ipcrm "$kind" "$number" || setpriv --reuid "$1" --clear-groups ipcrm "$kind" "$number" ||
       su -s /bin/sh "$user" -c "ipcrm $kind $number" </dev/null
   done >/dev/null 2>&1
-  for place in /tmp /var/tmp /dev/shm /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
+  for place in /tmp /var/tmp /dev/shm /dev/mqueue /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
     [ ! -d "$place" ] || find "$place" -xdev -depth -user "$1" -exec rm -rf -- {} \; 2>/dev/null
   done
   return 0
@@ -227,7 +227,7 @@ done
 if [ -n "$uid" ]; then
   [ -z "$(living "$uid")" ] || say "left=processes of it"
   [ -z "$(objects "$uid")" ] || say "left=shared memory of it"
-  for place in /tmp /var/tmp /dev/shm /var/spool/cron /var/spool/at; do
+  for place in /tmp /var/tmp /dev/shm /dev/mqueue /run/lock /var/spool/cron /var/spool/at; do
     [ ! -d "$place" ] || [ -z "$(owned "$place" "$uid" | head -n 1)" ] || say "left=files of it in $place"
   done
 fi
