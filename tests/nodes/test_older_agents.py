@@ -1,7 +1,7 @@
 """Agents of another version than the panel's: understood as far as they go, or refused in words that the node's page shows (SECURITY R41).
 
-`older/*.jsonl` is what an agent of an earlier commit said to a panel (the file's name has the commit), recorded between the two while it made, stopped
-and removed a container and read its log: CI may have no history to build that agent from. Where there is one, `test_upgrade.py` runs it.
+`older/*.jsonl` is what an agent of an earlier commit said to a panel (the file's name has the commit), recorded between the two while it made,
+stopped and removed a container and read its log: CI may have no history to build that agent from. Where there is one, `test_upgrade.py` runs it.
 """
 
 from __future__ import annotations
