@@ -96,20 +96,24 @@ def test_what_old_code_would_trip_over_is_found_and_what_only_adds_is_not() -> N
 
 @pytest.fixture
 def copy(transactional_db: None, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A database like the test's own; as environment variables."""
+    """A database with today's schema that is nobody else's; as environment variables."""
     of = connection.settings_dict
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM INTO %s", [str(tmp_path / "copy.sqlite3")])
         yield {"DB_PATH": str(tmp_path / "copy.sqlite3"), "DATABASE_URL": ""}
         return
-    connection.close()
     server: dict[str, Any] = {"host": of["HOST"], "port": of["PORT"], "user": of["USER"], "password": of["PASSWORD"], "dbname": "postgres"}
     name = f"{of['NAME']}_copy"
+    address = {"DATABASE_URL": f"postgresql://{of['USER']}:{of['PASSWORD']}@{of['HOST']}:{of['PORT']}/{name}"}
+    template = os.environ.get("LORMAS_TEST_TEMPLATE")  # the test's own can't be one: other threads may be connected to it
     with contextlib.closing(psycopg.connect(**server, autocommit=True)) as admin:
         admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{of["NAME"]}"')
-        yield {"DATABASE_URL": f"postgresql://{of['USER']}:{of['PASSWORD']}@{of['HOST']}:{of['PORT']}/{name}"}
+        admin.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+        if not template:
+            migrate = [sys.executable, "manage.py", "migrate", "-v", "0"]
+            subprocess.run(migrate, cwd=ROOT, env={**os.environ, "LORMAS_DATA": str(tmp_path), **address}, timeout=300, check=True)
+        yield address
         admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
