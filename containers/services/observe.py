@@ -200,6 +200,8 @@ def on_settled(command: Command) -> None:
             Container.objects.filter(pk=container.pk, operation=command.operation).update(operation=None)
             container.operation = None
             _after_command(container, command, ok=ok)
+            if not ok and command.kind in ("container.remove", "container.stop"):
+                remove.not_done(container)
     if command.operation_id is not None:
         _settle_operation(command, ok=ok)
 
