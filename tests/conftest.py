@@ -127,11 +127,12 @@ def eventually() -> Callable[..., Any]:
 
 @pytest.fixture
 def roles(db: None) -> dict[str, Any]:
-    """The four built-in roles, by slug."""
-    from accounts.models import Role
+    """The four built-in roles, by slug. Members are without the quota they begin with: tests of quotas give one."""
+    from accounts.models import Quota, Role
     from accounts.seeding import seed_roles
 
     seed_roles()
+    Quota.objects.all().delete()
     return {role.slug: role for role in Role.objects.all()}
 
 

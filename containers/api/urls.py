@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import adoption, backup_urls, history, inside_urls, install, logbook, many, moving, rollouts, settings, tunnel, views
+from containers.api import adoption, backup_urls, history, inside_urls, install, logbook, many, moving, quotas, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -22,6 +22,7 @@ urlpatterns = [
     *inside_urls.urlpatterns,
     *backup_urls.urlpatterns,
     path("containers", views.ContainerList.as_view(), name="containers-list"),
+    path("containers/quota", quotas.ContainerQuota.as_view(), name="containers-quota"),
     path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
     path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),
@@ -49,6 +50,7 @@ urlpatterns = [
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
     path("containers/<uuid:container_id>/clear_state", views.ContainerClearState.as_view(), name="containers-clear-state"),
+    path("containers/<uuid:container_id>/idle", settings.ContainerIdle.as_view(), name="containers-idle"),
     path("containers/<uuid:container_id>/settings", settings.ContainerSettingsView.as_view(), name="containers-settings"),
     path("containers/<uuid:container_id>/settings/preview", settings.SettingsPreview.as_view(), name="containers-settings-preview"),
     path("containers/<uuid:container_id>/settings/startup-script", settings.StartupScript.as_view(), name="containers-startup-script"),

@@ -10,8 +10,9 @@ import msgspec
 from django.db import IntegrityError, transaction
 
 from audit.services import Actor, record
+from containers import uses
 from containers.models import Container, ContainerSettings
-from containers.services import limits, ports, revisions
+from containers.services import limits, ports, quotas, revisions
 from containers.services.create import PortWish, forbidden_values, render_spec
 from containers.services.locks import locked_by
 from containers.services.manners import engine_part, settings_of, without_limits
@@ -20,9 +21,9 @@ from containers.variables import asked, for_journal, merged
 from lormas.common.errors import Conflict, FieldError, Invalid
 from nodes.models import Operation
 
-OWN = ("startup_script", "readiness", "auto_start", "auto_heal")
+OWN = ("startup_script", "readiness", "auto_start", "auto_heal", "idle_timeout_seconds")
 """Kept in `ContainerSettings`."""
-NOW = frozenset({"name", "description", "restart_policy", "labels", "auto_start", "auto_heal", "disk_bytes"})
+NOW = frozenset({"name", "description", "restart_policy", "labels", "auto_start", "auto_heal", "idle_timeout_seconds", "disk_bytes"})
 """Count at once."""
 AT_START = frozenset({"startup_script", "readiness"})
 """Count from the next start; nothing that runs has to be ended for them."""
@@ -77,7 +78,7 @@ def change(
     engine's container is made of counts when it is made anew, which the next start does. `in_place` False: so do limits, as the caller starts it.
 
     Raises:
-        Conflict `name_taken`, `port_taken`. Invalid `invalid_variables`, `invalid_startup`, `invalid_command`. Refused `no_room`,
+        Conflict `name_taken`, `port_taken`. Invalid `invalid_variables`, `invalid_startup`, `invalid_command`. Refused `quota`, `no_room`,
         `port_out_of_range`, `no_free_port`. Nothing is written then.
     """
     with transaction.atomic():
@@ -122,6 +123,7 @@ def _change(
     wish = revisions.wish_of(row)
     if changed:
         _write(row, own, changed)
+        quotas.grow(row, {name: before[name] for name in changed if name in limits.LIMITS}, user=user)
         limits.take_room(row, {name: before[name] for name in changed if name in limits.LIMITS})
     if wishes is not None and row.node is not None:
         if row.running_operation is not None and row.running_operation.kind == "container.create":
@@ -156,6 +158,8 @@ def _write(row: Container, own: ContainerSettings, changed: dict[str, Any]) -> N
         for name, value in mine.items():
             setattr(own, name, value)
         own.save()
+    if "idle_timeout_seconds" in mine:
+        uses.timeout_changed(row.pk)
 
 
 def _reach(row: Container, names: set[str], *, user: Any, dry: bool, in_place: bool) -> Outcome:
