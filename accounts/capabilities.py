@@ -112,11 +112,20 @@ class BuiltInRole:
     name: str
     description: str
     capabilities: tuple[str, ...]
+    quota: tuple[tuple[str, float], ...] = ()
+    """What it begins with, by the fields of `accounts.quotas.Allowance`; administrators change it. Empty: no quota."""
 
 
 BUILT_IN_ROLES: tuple[BuiltInRole, ...] = (
     BuiltInRole("administrator", "Administrator", "May do everything.", tuple(capability.code for capability in CAPABILITIES)),
     BuiltInRole("operator", "Operator", "Runs the fleet: nodes, eggs, everybody's containers; no accounts.", _OPERATOR),
-    BuiltInRole("member", "Member", "Runs containers of their own.", _MEMBER),
+    BuiltInRole(
+        "member",
+        "Member",
+        "Runs containers of their own.",
+        _MEMBER,
+        # Five of the default size, for whoever signs up; enough to try it, too little to fill a node.
+        quota=(("containers", 5), ("cpus", 5.0), ("memory_bytes", 8 * 1024**3), ("disk_bytes", 20 * 1024**3)),
+    ),
     BuiltInRole("viewer", "Viewer", "Looks, and changes nothing.", ("containers.view", "containers.logs", "eggs.view", "machines.view")),
 )

@@ -131,6 +131,27 @@ class User(AbstractBaseUser, PermissionsMixin):
         return Actor("user", id=str(self.pk), label=label, address=address)
 
 
+class Quota(models.Model):
+    """How much the people of a role, or one person, may have in containers: empty = no limit, no row = no quota (`accounts.quotas`)."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.OneToOneField(User, on_delete=models.CASCADE, null=True, blank=True, related_name="quota")
+    role = models.OneToOneField(Role, on_delete=models.CASCADE, null=True, blank=True, related_name="quota")
+    containers = models.PositiveIntegerField(null=True, blank=True)
+    cpus = models.FloatField(null=True, blank=True)
+    memory_bytes = models.BigIntegerField(null=True, blank=True)
+    disk_bytes = models.BigIntegerField(null=True, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(user__isnull=True) ^ models.Q(role__isnull=True), name="quota_of_a_user_or_of_a_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"quota of {self.user or self.role}"
+
+
 class AuthSession(models.Model):
     """One sign-in: a browser's (its cookie session is deleted with it), or the family of refresh tokens of a program.
 

@@ -12,7 +12,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, ProtectedError, Q
 
-from accounts import tokens
+from accounts import quotas, tokens
 from accounts.access import capabilities_of, require, rights_of
 from accounts.models import ApiKey, AuthSession, Role, User
 from accounts.services import checked_password, free_username, target_of
@@ -151,7 +151,7 @@ def create_person(
 
 
 def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Actor) -> User:
-    """Change `email`, `username`, `name`, `role` (slug or id) and `is_active`.
+    """Change `email`, `username`, `name`, `role` (slug or id), `is_active` and `quota` (an Allowance, or None: that of the role counts).
 
     About yourself only the first three, and not by an API key.
 
@@ -160,6 +160,7 @@ def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Ac
     """
     changes = dict(changes)
     role, active = changes.pop("role", None), changes.pop("is_active", None)
+    quota = {"quota": changes.pop("quota")} if "quota" in changes else {}
     try:
         with transaction.atomic():
             fresh, held = enter(by, "users.manage")
@@ -174,6 +175,8 @@ def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Ac
                 _assign(fresh, user, role_named(role), held=held, actor=actor)
             if active is not None:
                 _set_active(fresh, user, active, held=held, actor=actor)
+            if quota:
+                _set_quota(fresh, user, quota["quota"], actor=actor)
     except IntegrityError:
         raise taken() from None
     return user
@@ -222,6 +225,12 @@ def _set_active(by: User, user: User, active: bool, *, held: set[UUID], actor: A
         ended = tokens.revoke_all(user, why="deactivated")
     action = "accounts.user_activate" if active else "accounts.user_deactivate"
     record(action, actor=actor, target=target_of(user), before={"is_active": not active}, after={"is_active": active, "sessions_ended": ended})
+
+
+def _set_quota(by: User, user: User, allowance: quotas.Allowance | None, *, actor: Actor) -> None:
+    check_reach(by, user)  # says no to one's own, too
+    if given := quotas.give(user, allowance, by=by):
+        record("accounts.user_update", actor=actor, target=target_of(user), before={"quota": given["before"]}, after={"quota": given["after"]})
 
 
 def _delete(by: User, user: User, *, held: set[UUID], actor: Actor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.core.validators import RegexValidator
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.capabilities import CAPABILITIES
 from accounts.forms import NewPasswordForm
 from accounts.models import Role
+from accounts.quotas import Allowance
 from lormas.common.errors import Problem
 
 _USERNAME = RegexValidator(r"^[\w.-]{1,64}\Z", _("Letters, digits, dots, dashes and underscores; at most 64."))
@@ -71,6 +72,42 @@ class AcceptForm(NewPasswordForm, TakesProblems):
     name = forms.CharField(label=_("Name"), max_length=128, required=False)
     username = forms.CharField(label=_("Username"), max_length=64, validators=[_USERNAME])
     field_order = ["name", "username", "password", "repeated"]
+
+
+GIB: Final = 1024**3
+
+
+class QuotaForm(TakesProblems):
+    """How much the people of a role, or one person, may have. Empty: no limit. Of a person, `own` not ticked: that of the role counts."""
+
+    own = forms.BooleanField(label=_("A quota of their own"), required=False, help_text=_("In place of that of the role, as a whole."))
+    containers = forms.IntegerField(label=_("Containers"), min_value=0, max_value=10**6, required=False)
+    cpus = forms.FloatField(label=_("CPU"), min_value=0, max_value=10**6, required=False)
+    memory = forms.FloatField(label=_("Memory"), min_value=0, max_value=2**30, required=False)
+    disk = forms.FloatField(label=_("Disk"), min_value=0, max_value=2**30, required=False)
+
+    def __init__(self, data: Any, *, known: Allowance | None, person: bool) -> None:
+        at = known or Allowance()
+        initial = {"own": known is not None, "containers": at.containers, "cpus": at.cpus}
+        initial |= {name: None if size is None else _plain(size / GIB) for name, size in (("memory", at.memory_bytes), ("disk", at.disk_bytes))}
+        super().__init__(data, initial=initial, prefix="quota")
+        for name, unit in (("cpus", _("cores")), ("memory", "GiB"), ("disk", "GiB")):
+            self.fields[name].unit = unit  # type: ignore[attr-defined]  # read by console/_field.html
+        for name in ("containers", "cpus", "memory", "disk"):
+            self.fields[name].widget.attrs["placeholder"] = _("no limit")
+        if not person:
+            del self.fields["own"]
+
+    def allowance(self) -> Allowance | None:
+        """What was asked for; None: no quota."""
+        given = self.cleaned_data
+        sizes = {f"{name}_bytes": None if given[name] is None else round(given[name] * GIB) for name in ("memory", "disk")}
+        asked = Allowance(containers=given["containers"], cpus=given["cpus"], **sizes)
+        return asked if given.get("own", asked.is_limited) else None
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if value == int(value) else round(value, 4)
 
 
 class RoleForm(TakesProblems):

@@ -16,10 +16,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import entering, granting, impersonation, inviting, people, proofs
+from accounts import entering, granting, impersonation, inviting, people, proofs, quotas
 from accounts.access import capabilities_of, has, require, rights_of
 from accounts.models import Role, User
-from accounts.people_forms import AcceptForm, InviteForm, NewPersonForm, PersonForm
+from accounts.people_forms import AcceptForm, InviteForm, NewPersonForm, PersonForm, QuotaForm
 from audit.selectors import timeline
 from lormas.common.addresses import client_address
 from lormas.common.errors import Conflict, Invalid, NotFound, Problem
@@ -102,8 +102,20 @@ def detail(request: HttpRequest, user_id: UUID) -> HttpResponse:
     known = {"email": user.email, "name": user.name, "username": user.username, "role": user.role.slug if user.role else ""}
     roles = _assignable(by)
     fixed = not standing["may_act"] or not has(by, "roles.manage") or (user.role is not None and user.role not in roles)
-    form = PersonForm(request.POST or None, initial=known, roles=roles, fixed_role=fixed)
-    if request.method == "POST":
+    form = PersonForm(None if "quota" in request.POST else request.POST or None, initial=known, roles=roles, fixed_role=fixed)
+    quota = QuotaForm(request.POST if "quota" in request.POST else None, known=quotas.of_person(user), person=True)
+    if request.method == "POST" and "quota" in request.POST:
+        require(by, "users.manage")
+        if quota.is_valid():
+            try:
+                people.update_person(by, user_id, changes={"quota": quota.allowance()}, actor=by.as_actor())
+            except Problem as problem:
+                if problem.code != "quota_not_held":
+                    raise
+                quota.take(problem)
+            else:
+                return answer(request, Toast(_("The quota is changed")), to=request.path)
+    elif request.method == "POST":
         require(by, "users.manage")
         if form.is_valid():
             try:
@@ -115,12 +127,15 @@ def detail(request: HttpRequest, user_id: UUID) -> HttpResponse:
     context = {
         **standing,
         "form": form,
+        "quota": quota,
+        "role_quota": quotas.of_role(user.role) if user.role is not None else None,
+        "unlimited": user.is_superuser or (user.role is not None and user.role.slug == quotas.ADMINISTRATOR),
         "grants": granting.of_person(user),
         "entries": timeline("user", user.pk)[:20],
         "sessions": user.auth_sessions.filter(revoked_at=None).count(),
         "keys": user.api_keys.count(),
     }
-    return render(request, "users/detail.html", context, status=400 if form.errors else 200)
+    return render(request, "users/detail.html", context, status=400 if form.errors or quota.errors else 200)
 
 
 @sensitive_variables("password")

@@ -12,11 +12,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import roles
+from accounts import quotas, roles
 from accounts.access import capabilities_of, has, require
 from accounts.capabilities import CAPABILITIES, CODES
 from accounts.models import Role
-from accounts.people_forms import RoleForm
+from accounts.people_forms import QuotaForm, RoleForm
 from audit.selectors import timeline
 from lormas.common.errors import NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
@@ -69,8 +69,20 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
     held = capabilities_of(by)
     own, beyond = by.role_id == role.pk, bool(frozenset(role.capabilities) & CODES - held)
     known = {"name": role.name, "description": role.description, "capabilities": role.capabilities}
-    form = RoleForm(request.POST or None, initial=known, held=held, known=True)
-    if request.method == "POST":
+    form = RoleForm(None if "quota" in request.POST else request.POST or None, initial=known, held=held, known=True)
+    quota = QuotaForm(request.POST if "quota" in request.POST else None, known=quotas.of_role(role), person=False)
+    if request.method == "POST" and "quota" in request.POST:
+        require(by, "roles.manage")
+        if quota.is_valid():
+            try:
+                roles.update_role(by, role_id, changes={"quota": quota.allowance()}, actor=by.as_actor())
+            except Problem as problem:
+                if problem.status == 403 and problem.code != "quota_not_held":
+                    raise
+                quota.take(problem)
+            else:
+                return answer(request, Toast(_("The quota is changed")), to=request.path)
+    elif request.method == "POST":
         require(by, "roles.manage")
         if form.is_valid():
             try:
@@ -98,9 +110,12 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
         "people": role.users.order_by("username")[:50],
         "count": role.users.count(),
         "entries": timeline("role", role.pk)[:20],
+        "quota": quota,
+        "unlimited": role.slug == quotas.ADMINISTRATOR,
+        "may_set_quota": has(by, "roles.manage") and not own and not beyond,
         "holds": [one for one in CAPABILITIES if one.code in role.capabilities],
     }
-    return render(request, "roles/edit.html", context, status=400 if form.errors else 200)
+    return render(request, "roles/edit.html", context, status=400 if form.errors or quota.errors else 200)
 
 
 @require_POST

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils.text import slugify
 
+from accounts import quotas
 from accounts.access import require
 from accounts.capabilities import CODES
 from accounts.models import Role, User
@@ -38,8 +39,17 @@ def _taken(slug: str) -> Conflict:
     return Conflict(f"There is a role {slug} already.", code="role_exists", errors=[FieldError("slug", "It is taken.", "unavailable")])
 
 
-def create_role(by: User, *, name: str, slug: str = "", description: str = "", capabilities: Iterable[str], actor: Actor) -> Role:
-    """A new role. Raises Forbidden (it would hold what you lack), Invalid, Conflict (code role_exists)."""
+def create_role(
+    by: User,
+    *,
+    name: str,
+    slug: str = "",
+    description: str = "",
+    capabilities: Iterable[str],
+    quota: quotas.Allowance | None = None,
+    actor: Actor,
+) -> Role:
+    """A new role; `quota` None: none. Raises Forbidden (it would hold what you lack), Invalid, Conflict (code role_exists)."""
     require(by, "roles.manage")
     wanted = _known(capabilities)
     check_assignable(by, frozenset(wanted), what="This role")
@@ -49,18 +59,20 @@ def create_role(by: User, *, name: str, slug: str = "", description: str = "", c
     try:
         with transaction.atomic():
             role = Role.objects.create(slug=slug, name=name, description=description, capabilities=wanted)
-            record("accounts.role_create", actor=actor, target=_target(role), after={"slug": slug, "capabilities": wanted})
+            given = quotas.give(role, quota, by=by)
+            after = {"slug": slug, "capabilities": wanted, **({"quota": given["after"]} if given else {})}
+            record("accounts.role_create", actor=actor, target=_target(role), after=after)
     except IntegrityError:
         raise _taken(slug) from None
     return role
 
 
-def _own(by: User, role_id: UUID) -> tuple[Role, User]:
+def _own(by: User, role_id: UUID, *, also_built_in: bool = False) -> tuple[Role, User]:
     """The role, locked, and the acting person as of now, if they may change it. Raises NotFound, Conflict (code built_in_role), Forbidden."""
     role = Role.objects.select_for_update().filter(pk=role_id).first()
     if role is None:
         raise NotFound("There is no such role.")
-    if role.built_in:
+    if role.built_in and not also_built_in:
         raise Conflict(f"{role.name} is built in: make a role of your own.", code="built_in_role")
     fresh = User.objects.select_related("role").get(pk=by.pk)  # as of now: rights may have gone since the request came
     fresh.api_key = by.api_key
@@ -72,13 +84,18 @@ def _own(by: User, role_id: UUID) -> tuple[Role, User]:
 
 
 def update_role(by: User, role_id: UUID, *, changes: dict[str, Any], actor: Actor) -> Role:
-    """Change `name`, `description`, `capabilities`; open sockets of its people follow within 5 s.
+    """Change `name`, `description`, `capabilities`, `quota` (an Allowance; None: none); open sockets of its people follow within 5 s. About a
+    built-in role only the quota, and not that of administrators, who have none.
 
     Raises:
         NotFound, Invalid, Conflict (built in), Forbidden (your own; or it holds, or would hold, what you lack).
     """
+    changes = dict(changes)
+    quota = {"quota": changes.pop("quota")} if "quota" in changes else {}
     with transaction.atomic():
-        role, fresh = _own(by, role_id)
+        role, fresh = _own(by, role_id, also_built_in=bool(quota) and not changes)
+        if quota:
+            _set_quota(fresh, role, quota["quota"], actor=actor)
         if "capabilities" in changes:
             changes = {**changes, "capabilities": _known(changes["capabilities"])}
             check_assignable(fresh, frozenset(changes["capabilities"]), what="This role")
@@ -93,6 +110,13 @@ def update_role(by: User, role_id: UUID, *, changes: dict[str, Any], actor: Acto
                 for pk in User.objects.filter(role=role, is_active=True).values_list("pk", flat=True)[:TOLD_AT_ONCE]:
                     live.on_commit_publish(f"user:{pk}", {"type": "rights_changed"})  # sockets of more people follow by their clock
     return role
+
+
+def _set_quota(by: User, role: Role, allowance: quotas.Allowance | None, *, actor: Actor) -> None:
+    if role.slug == quotas.ADMINISTRATOR:
+        raise Conflict("Administrators have no quota.", code="built_in_role")
+    if given := quotas.give(role, allowance, by=by):
+        record("accounts.role_update", actor=actor, target=_target(role), before={"quota": given["before"]}, after={"quota": given["after"]})
 
 
 def delete_role(by: User, role_id: UUID, *, actor: Actor) -> None:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.capabilities import BUILT_IN_ROLES
-from accounts.models import Role, User
+from accounts.models import Quota, Role, User
 from audit.services import SYSTEM, Target, record
 from lormas.common.errors import Conflict
 
@@ -19,7 +19,7 @@ def seed_roles() -> int:
     """Create the built-in roles and bring theirs up to the literal table; returns how many were made."""
     made = 0
     for built_in in BUILT_IN_ROLES:
-        _, created = Role.objects.update_or_create(
+        role, created = Role.objects.update_or_create(
             slug=built_in.slug,
             defaults={
                 "name": built_in.name,
@@ -29,6 +29,8 @@ def seed_roles() -> int:
             },
         )
         made += created
+        if created and built_in.quota:
+            Quota.objects.create(role=role, **dict(built_in.quota))
     return made
 
 

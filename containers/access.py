@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 from accounts import grants
-from accounts.access import has
+from accounts.access import has, require
 from accounts.grants import Kind
+from accounts.models import User
 from containers.models import Container, ContainerRoleGrant, ContainerUserGrant
 from containers.querysets import ContainerQuerySet
 from lormas.common.errors import NotFound
@@ -84,6 +85,23 @@ def get_container(user: Any, container_id: uuid.UUID | str, capability: str = "c
     if capability != "containers.view":
         grants.require(grant_kind(), user, container, capability)
     return container
+
+
+def quota_owner(user: Any, owner_id: uuid.UUID | None) -> uuid.UUID:
+    """Whose quota may be looked at; None: one's own.
+
+    Raises:
+        Forbidden: another's, without `users.view`; by a key without `containers.view`. NotFound: there is no such account.
+    """
+    if getattr(user, "api_key", None) is not None:
+        require(user, "containers.view")
+    own: uuid.UUID = user.pk
+    if owner_id is None or owner_id == own:
+        return own
+    require(user, "users.view")
+    if not User.objects.filter(pk=owner_id).exists():
+        raise NotFound("There is no such account.")
+    return owner_id
 
 
 def rights(user: Any, container: Container) -> frozenset[str]:

@@ -24,6 +24,8 @@ from containers.egg_controls import defaults_of, definition_of, offered_images
 from containers.forms import POLICIES, as_options
 from containers.models import Container, Port
 from containers.newform import Filled, errors_by_field, filled_from, payload
+from containers.quota_views import shown
+from containers.services.quotas import standing_of
 from eggs.access import get_egg, visible_eggs
 from eggs.controls import Control, controls_of
 from eggs.definition import EggDefinition
@@ -115,6 +117,8 @@ def new(request: HttpRequest) -> HttpResponse:
     views = placement_views()
     definition, manager = definition_of(egg) if egg else None, has(user, "eggs.manage")
     controls = [replace(c, error=" ".join(errors.get(c.field, []))) for c in controls_of(definition, filled.variables, manager=manager)]
+    ready = bool(egg or source == "image")
+    standing = standing_of(user.pk)
     context: dict[str, Any] = {
         "egg": egg,
         "eggs": [] if egg or source == "image" else _eggs(request),
@@ -129,9 +133,12 @@ def new(request: HttpRequest) -> HttpResponse:
         "rest": rest,
         "problem": problem,
         "free": _limits_of(views),
+        "quota": [row for row in shown(standing) if row["allowed"] is not None],
+        "usual_disk": settings.CONTAINER_DISK_LIMIT,
+        "disk_limited": standing["disk_bytes"]["allowed"] is not None,
         "nodes": choosable_nodes(user),
         "policies": as_options(POLICIES),
-        "ready": bool(egg or source == "image"),
+        "ready": ready,
     }
     return render(request, "containers/new.html", context, status=(problem.status if problem else 400) if posted else 200)
 
@@ -154,7 +161,8 @@ def deploy(request: HttpRequest) -> HttpResponse:
     except ValidationError as error:
         return answer(request, Toast(_("Fill in what is missing"), str(error.detail)[:200], tone="amber"), to=form)
     except Problem as problem:
-        why = " ".join(f"{error.field.removeprefix('variables.')}: {error.message}" for error in problem.errors) or problem.detail
+        named = [] if problem.code == "quota" else problem.errors
+        why = " ".join(f"{error.field.removeprefix('variables.')}: {error.message}" for error in named) or problem.detail
         return answer(request, Toast(_("%(name)s needs more than its defaults") % {"name": egg.name}, why[:500], tone="amber"), to=form)
     return answer(request, started_toast(operation), to=reverse("containers:detail", args=[container.pk]))
 

@@ -12,6 +12,8 @@ ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,190}$")
 RESERVED_ENV = frozenset({"LD_PRELOAD", "LD_LIBRARY_PATH", "DOCKER_HOST", "PATH"})
 LABEL = re.compile(r"^[a-zA-Z0-9](?:[a-zA-Z0-9._/\-]{0,126}[a-zA-Z0-9])?$")
 MAX_ENV_VALUE = 32 * 1024
+MAX_ENV = 512
+MAX_LABELS, MAX_LABEL_VALUE = 64, 1024
 
 
 def check_name(name: str) -> str:
@@ -31,7 +33,9 @@ def check_image(image: str) -> str:
 
 
 def check_env(env: dict[str, Any]) -> dict[str, str]:
-    """Names as shells know them, values as text without NUL; newlines inside values are fine."""
+    """At most 512 names as shells know them, values as text without NUL; newlines inside values are fine."""
+    if len(env) > MAX_ENV:
+        raise ValueError(f"At most {MAX_ENV} variables.")
     checked: dict[str, str] = {}
     for name, value in env.items():
         if not ENV_NAME.match(name):
@@ -58,13 +62,15 @@ def env_from_list(items: list[str]) -> dict[str, Any]:
 
 
 def check_labels(labels: dict[str, Any]) -> dict[str, str]:
-    """Plain labels; the prefix `lormas.` is ours."""
+    """At most 64 plain labels; the prefix `lormas.` is ours."""
+    if len(labels) > MAX_LABELS:
+        raise ValueError(f"At most {MAX_LABELS} labels.")
     checked: dict[str, str] = {}
     for name, value in labels.items():
         if name.lower().startswith("lormas."):
             raise ValueError("Labels that begin with lormas. are reserved.")
-        if not LABEL.match(name) or len(str(value)) > 1024:
-            raise ValueError(f"{name!r} is not a label name, or its value is over 1024 characters.")
+        if not LABEL.match(name) or len(str(value)) > MAX_LABEL_VALUE:
+            raise ValueError(f"{name!r} is not a label name, or its value is over {MAX_LABEL_VALUE} characters.")
         checked[name] = str(value)
     return checked
 

@@ -213,6 +213,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("CONTAINER_CPU_LIMIT", number(0.01, 1024), 1.0, "Cores of a container that names none."),
     Variable("CPU_OVERCOMMIT", number(1, 1000), 4.0, "How many times its cores a node without a cluster promises: cores are shared, memory is not."),
     Variable("CONTAINER_MEMORY_LIMIT", size, 512 * 1024**2, "Memory of a container that names none, such as 512m."),
+    Variable("CONTAINER_DISK_LIMIT", size, 4 * 1024**3, "Disk of a container that names none, where its owner's disk has a quota; such as 4g."),
     Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("IDLE_NETWORK_BYTES", size, 8192, "Bytes a minute that a container moves without counting as used; more is traffic."),

@@ -54,7 +54,7 @@ def _start_redis() -> None:
     _redis = subprocess.Popen(
         [binary, "--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(_tmp)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not sock.exists():
         if time.monotonic() > deadline or _redis.poll() is not None:
             raise RuntimeError("the private Redis server did not start")

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts import roles
 from accounts.access import require
 from accounts.api.permissions import needs
-from accounts.api.serializers import RoleSerializer
+from accounts.api.serializers import QuotaSerializer, RoleSerializer
 from accounts.api.views import body, person
 from accounts.capabilities import CODES
 from accounts.models import Role
@@ -27,14 +27,16 @@ class NewRoleSerializer(StrictSerializer):
     slug = serializers.SlugField(max_length=64, required=False, default="", allow_blank=True, help_text="None: made of the name.")
     description = serializers.CharField(max_length=255, required=False, default="", allow_blank=True)
     capabilities = serializers.ListField(child=serializers.CharField(max_length=64), max_length=len(CODES), help_text="Codes that you hold yourself.")
+    quota = QuotaSerializer(required=False, default=None, allow_null=True, help_text="Of each of its people; null: none.")
 
 
 class RoleChangeSerializer(StrictSerializer):
-    """What can be changed about a role of your making."""
+    """What can be changed about a role of your making; about a built-in one only `quota`, alone."""
 
     name = serializers.CharField(max_length=64, required=False)
     description = serializers.CharField(max_length=255, required=False, allow_blank=True)
     capabilities = serializers.ListField(child=serializers.CharField(max_length=64), max_length=len(CODES), required=False)
+    quota = QuotaSerializer(required=False, allow_null=True, help_text="Of each of its people; null: none.")
 
 
 class RoleReplacementSerializer(RoleChangeSerializer):
@@ -49,7 +51,7 @@ class Roles(generics.ListAPIView[Role]):
 
     permission_classes = [needs("users.view")]
     serializer_class = RoleSerializer
-    queryset = Role.objects.all()
+    queryset = Role.objects.select_related("quota")
     search_fields = ["slug", "name"]
     ordering_fields = ["slug", "name", "created_at"]
 
@@ -72,7 +74,7 @@ class RoleDetail(generics.RetrieveAPIView[Role]):
 
     permission_classes = [needs("users.view")]
     serializer_class = RoleSerializer
-    queryset = Role.objects.all()
+    queryset = Role.objects.select_related("quota")
     lookup_url_kwarg = "role_id"
 
     @extend_schema(tags=["roles"])

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from accounts.access import capabilities_of, has
 from accounts.models import AuthSession, Role, User
+from accounts.quotas import Allowance, allowance_of, of_person, of_role
 from accounts.services import MAX_PASSWORD_CHARS
 from accounts.sessions import KEY as SESSION_KEY
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
@@ -65,15 +66,53 @@ class UserSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
+class QuotaSerializer(StrictSerializer):
+    """The most that somebody may have in containers, those in the trash included; null or absent = no limit."""
+
+    containers = serializers.IntegerField(min_value=0, max_value=10**6, required=False, default=None, allow_null=True)
+    cpus = serializers.FloatField(min_value=0, max_value=10**6, required=False, default=None, allow_null=True, help_text="Cores.")
+    memory_bytes = serializers.IntegerField(min_value=0, max_value=2**60, required=False, default=None, allow_null=True)
+    disk_bytes = serializers.IntegerField(min_value=0, max_value=2**60, required=False, default=None, allow_null=True)
+
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        return Allowance(**attrs)
+
+
 class RoleSerializer(StrictModelSerializer):
     """A role with its capabilities."""
 
     capabilities = serializers.ListField(child=serializers.CharField(), read_only=True)
+    quota = serializers.SerializerMethodField(help_text="Of each of its people; null: none.")
 
     class Meta:
         model = Role
-        fields = ["id", "slug", "name", "description", "capabilities", "built_in", "created_at", "updated_at"]
+        fields = ["id", "slug", "name", "description", "capabilities", "quota", "built_in", "created_at", "updated_at"]
         read_only_fields = fields
+
+    @extend_schema_field(QuotaSerializer(allow_null=True))
+    def get_quota(self, role: Role) -> dict[str, Any] | None:
+        found = of_role(role)
+        return QuotaSerializer(found).data if found is not None else None
+
+
+class UserDetailSerializer(UserSerializer):
+    """An account with its quota."""
+
+    quota = serializers.SerializerMethodField(help_text="Their own; null: that of their role counts.")
+    effective_quota = serializers.SerializerMethodField(help_text="What counts.")
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "quota", "effective_quota"]
+        read_only_fields = fields
+
+    @extend_schema_field(QuotaSerializer(allow_null=True))
+    def get_quota(self, user: User) -> dict[str, Any] | None:
+        found = of_person(user)
+        return QuotaSerializer(found).data if found is not None else None
+
+    @extend_schema_field(QuotaSerializer())
+    def get_effective_quota(self, user: User) -> dict[str, Any]:
+        return QuotaSerializer(allowance_of(user.pk)).data
 
 
 class PermissionSerializer(StrictSerializer):

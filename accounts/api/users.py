@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts import inviting, people
 from accounts.access import require
 from accounts.api.permissions import needs
-from accounts.api.serializers import PasswordField, UsernameField, UserSerializer
+from accounts.api.serializers import PasswordField, QuotaSerializer, UserDetailSerializer, UsernameField, UserSerializer
 from accounts.api.views import body, person
 from accounts.models import User
 from lormas.common.api.filters import TrueOrFalse
@@ -77,6 +77,7 @@ class UserChangeSerializer(StrictSerializer):
     name = serializers.CharField(max_length=128, required=False, allow_blank=True)
     role = serializers.CharField(max_length=64, required=False, help_text="Slug or id.")
     is_active = serializers.BooleanField(required=False)
+    quota = QuotaSerializer(required=False, allow_null=True, help_text="Their own; null: that of their role counts. Nobody sets their own.")
 
 
 class UserReplacementSerializer(UserChangeSerializer):
@@ -153,7 +154,7 @@ class UserDetail(generics.RetrieveAPIView[User]):
     """One account."""
 
     permission_classes = [needs("users.view")]
-    serializer_class = UserSerializer
+    serializer_class = UserDetailSerializer
     queryset = User.objects.select_related("role")
     lookup_url_kwarg = "user_id"
 
@@ -162,12 +163,12 @@ class UserDetail(generics.RetrieveAPIView[User]):
         """Read an account."""
         return super().get(request, *args, **kwargs)
 
-    @extend_schema(tags=["users"], request=UserChangeSerializer, responses={200: UserSerializer})
+    @extend_schema(tags=["users"], request=UserChangeSerializer, responses={200: UserDetailSerializer})
     def patch(self, request: Request, user_id: UUID) -> Response:
         """Change an account. Deactivating it ends its sessions and sockets at once. Nobody changes their own role or state."""
         return self._change(request, user_id, UserChangeSerializer)
 
-    @extend_schema(tags=["users"], request=UserReplacementSerializer, responses={200: UserSerializer})
+    @extend_schema(tags=["users"], request=UserReplacementSerializer, responses={200: UserDetailSerializer})
     def put(self, request: Request, user_id: UUID) -> Response:
         """Replace what can be changed."""
         return self._change(request, user_id, UserReplacementSerializer)
@@ -176,7 +177,7 @@ class UserDetail(generics.RetrieveAPIView[User]):
         by = person(request)
         require(by, "users.manage")
         user = people.update_person(by, user_id, changes=body(kind(data=request.data)), actor=by.as_actor())
-        return Response(UserSerializer(user).data)
+        return Response(UserDetailSerializer(user).data)
 
     @extend_schema(tags=["users"], responses={204: None})
     def delete(self, request: Request, user_id: UUID) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from containers.api import adoption, backup_urls, history, inside_urls, install, logbook, many, moving, rollouts, settings, tunnel, views
+from containers.api import adoption, backup_urls, history, inside_urls, install, logbook, many, moving, quotas, rollouts, settings, tunnel, views
 
 urlpatterns = [
     *(
@@ -22,6 +22,7 @@ urlpatterns = [
     *inside_urls.urlpatterns,
     *backup_urls.urlpatterns,
     path("containers", views.ContainerList.as_view(), name="containers-list"),
+    path("containers/quota", quotas.ContainerQuota.as_view(), name="containers-quota"),
     path("containers/bulk", many.ContainerBulk.as_view(), name="containers-bulk"),
     path("containers/<uuid:container_id>/duplicate", many.ContainerDuplicate.as_view(), name="containers-duplicate"),
     path("containers/<uuid:container_id>", views.ContainerDetail.as_view(), name="containers-detail"),

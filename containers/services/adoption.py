@@ -17,6 +17,7 @@ from agent.protocol.foreign import AdoptPayload, Foreign, ForeignLook, ForeignSu
 from agent.protocol.messages import StopSpec
 from audit.services import Actor, record
 from containers.models import Container, Port
+from containers.services import quotas
 from containers.services.create import CREATE_SECONDS, NewContainer, allocate_ports, port_taken, render_spec, row_of
 from containers.services.locks import require_online, take
 from containers.services.publish import announce, target
@@ -75,7 +76,7 @@ def adopt(
 
     Raises:
         What `look` raises. Conflict `already_adopted`, `name_taken`, `port_taken`. Refused `cannot_adopt` (errors say why), `must_accept` (errors
-        say what is lost), `no_room`, `no_free_port`. Nothing is done then.
+        say what is lost), `quota`, `no_room`, `no_free_port`. Nothing is done then.
     """
     found = look(node, ref)
     if found.blocking:
@@ -141,6 +142,7 @@ def _written(node: Node, found: Foreign, *, name: str, asked: Asked | None, user
     if Container.objects.alive().filter(owner=user, name=data.name).exists():
         raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken")
     container: Container = row_of(user=user, data=data)
+    quotas.take(container, user=user)
     container.node, container.adopted_ref = node, found.ref
     made = {"entrypoint": found.entrypoint, "working_dir": found.working_dir, "user": found.user, "tty": found.tty}
     container.made_of = {name: value for name, value in made.items() if value not in (None, "", False)}

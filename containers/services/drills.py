@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from agent.protocol.commands import CreatePayload
 from audit.services import SYSTEM, record
 from containers.models import Backup, BackupWork, Container, ContainerSettings
-from containers.services import backups, power, remove
+from containers.services import backups, power, quotas, remove
 from containers.services.backupacts import into
 from containers.services.backupcarry import CarryFailed
 from containers.services.backupwork import Pulse, Stopped
@@ -31,7 +31,7 @@ from nodes.states import OperationStatus
 
 log = structlog.get_logger(__name__)
 
-LABEL = "lormas.drill"
+LABEL = quotas.DRILL
 READY_WITHIN_SECONDS = 600.0
 STAYS_SECONDS = 5.0
 """One that says nothing of being ready counts as ready when it has run for so long."""

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from audit.services import Actor, record
 from containers import uses
 from containers.models import Container, ContainerSettings
-from containers.services import limits, ports, revisions
+from containers.services import limits, ports, quotas, revisions
 from containers.services.create import PortWish, forbidden_values, render_spec
 from containers.services.locks import locked_by
 from containers.services.manners import engine_part, settings_of, without_limits
@@ -78,7 +78,7 @@ def change(
     engine's container is made of counts when it is made anew, which the next start does. `in_place` False: so do limits, as the caller starts it.
 
     Raises:
-        Conflict `name_taken`, `port_taken`. Invalid `invalid_variables`, `invalid_startup`, `invalid_command`. Refused `no_room`,
+        Conflict `name_taken`, `port_taken`. Invalid `invalid_variables`, `invalid_startup`, `invalid_command`. Refused `quota`, `no_room`,
         `port_out_of_range`, `no_free_port`. Nothing is written then.
     """
     with transaction.atomic():
@@ -123,6 +123,7 @@ def _change(
     wish = revisions.wish_of(row)
     if changed:
         _write(row, own, changed)
+        quotas.grow(row, {name: before[name] for name in changed if name in limits.LIMITS}, user=user)
         limits.take_room(row, {name: before[name] for name in changed if name in limits.LIMITS})
     if wishes is not None and row.node is not None:
         if row.running_operation is not None and row.running_operation.kind == "container.create":

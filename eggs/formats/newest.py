@@ -203,7 +203,7 @@ def _objects(config: Raw, part: str) -> Raw:
         if not value.strip():
             return {}
         try:
-            value = strictjson.loads(value.encode(), max_bytes=1_000_000, duplicates=[])
+            value = strictjson.loads(value.encode(), max_bytes=1_000_000, duplicates=[], wide=True)
         except (strictjson.NotJson, UnicodeEncodeError) as error:
             raise EggRefused("E_CONFIG", f"config.{part} is not JSON: {error}.") from error
         if value in (None, [], ""):

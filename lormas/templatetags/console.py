@@ -22,6 +22,7 @@ from audit.diff import Change, changes
 from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
+from lormas.common.sizes import size_word
 from lormas.templatetags.entrywords import ENTRY_WORDS
 
 register = template.Library()
@@ -176,16 +177,9 @@ def act_icon(action: str) -> str:
 def bytes_word(value: Any) -> str:
     """`1.50 GiB`; the same rule as frontend/src/format.js."""
     try:
-        number = float(value)
+        return size_word(value, gap="\u202f")
     except (TypeError, ValueError):
         return "–"
-    step = 0
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    while abs(number) >= 1023.5 and step < len(units) - 1:
-        number /= 1024
-        step += 1
-    digits = 0 if step == 0 or number >= 99.5 else 1 if number >= 9.95 else 2
-    return f"{number:.{digits}f}\u202f{units[step]}"
 
 
 @register.filter
@@ -223,7 +217,6 @@ def ago_word(seconds: float) -> str:
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 
-@register.filter("span")
 def span_word(seconds: float) -> str:
     """`45s`, `3m 45s`, `2h 5m`, `3d 1h`."""
     whole = max(0, int(seconds))
@@ -233,6 +226,13 @@ def span_word(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes}m"
     return f"{minutes}m {whole % 60}s" if minutes else f"{whole}s"
+
+
+@register.filter
+def span(seconds: float) -> str:
+    """A length that was chosen: `50m` and `2h`, not `50m 0s` and `2h 0m`."""
+    first, _, rest = span_word(seconds).partition(" ")
+    return first if rest[:-1] == "0" else f"{first} {rest}".strip()
 
 
 def _moment(value: Any) -> datetime | None:

@@ -65,7 +65,7 @@ class Person:
         self.page.goto(self.base + path)
         return self.page
 
-    def arrives(self, path: str, *, seconds: float = 30) -> None:
+    def arrives(self, path: str, *, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.page.url == self.base + path:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from accounts import services
-from accounts.models import User
+from accounts import quotas, services
+from accounts.models import Quota, Role, User
 from accounts.seeding import first_password_file, seed_roles, seed_superuser
 from audit.services import SYSTEM
 from lormas.common.errors import Conflict
@@ -76,3 +76,23 @@ def test_a_reset_lets_a_locked_out_person_in(alice: Any, client: Any, settings: 
         client.post("/api/auth/sign-in", {"email": "alice", "password": "wrong"}, content_type="application/json")
     password = services.reset_password(alice, actor=SYSTEM)
     assert client.post("/api/auth/sign-in", {"email": "alice", "password": password}, content_type="application/json").status_code == 200
+
+
+def test_members_begin_with_a_quota_that_administrators_change_and_seeding_leaves_alone() -> None:
+    """J08: whoever signs up can't fill the fleet; five containers of the default size fit. An older panel's members get the same (migration 0006)."""
+    from importlib import import_module
+
+    from django.apps import apps
+
+    seed_roles()
+    allowed = quotas.of_role(Role.objects.get(slug="member"))
+    assert allowed == quotas.Allowance(containers=5, cpus=5.0, memory_bytes=8 * 1024**3, disk_bytes=20 * 1024**3)
+    assert [role.slug for role in Role.objects.all() if quotas.of_role(role)] == ["member"]
+    Quota.objects.update(containers=50)
+    seed_roles()
+    assert Quota.objects.get().containers == 50
+    Quota.objects.all().delete()
+    seed_roles()
+    assert not Quota.objects.exists()
+    import_module("accounts.migrations.0006_quota_of_members").give_members_theirs(apps, None)
+    assert quotas.of_role(Role.objects.get(slug="member")) == allowed

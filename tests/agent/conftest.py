@@ -46,13 +46,13 @@ class Inside:
     def result(self, command_id: str) -> wire.Result | None:
         return next((r for r in self.of(wire.Result) if r.command_id == command_id), None)
 
-    async def settled(self, command: wire.Command, seconds: float = 5) -> wire.Result:
+    async def settled(self, command: wire.Command, seconds: float = 60) -> wire.Result:
         await self.until(lambda: self.result(command.id), seconds)
         found = self.result(command.id)
         assert found is not None
         return found
 
-    async def until(self, check: Callable[[], Any], seconds: float = 5) -> Any:
+    async def until(self, check: Callable[[], Any], seconds: float = 60) -> Any:
         end = time.monotonic() + seconds
         while not (found := check()):
             assert time.monotonic() < end, f"not within {seconds} s; sent: {self.sent}; calls: {self.runtime.calls}"

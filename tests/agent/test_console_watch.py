@@ -88,7 +88,7 @@ class House:
         return self.watch.marked(ContainerReport(container_id="c1", state=state))
 
     async def becomes(self, readiness: str, features: list[str] | None = None) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             report = self.report()
             if report.readiness == readiness and (features is None or report.features == features):

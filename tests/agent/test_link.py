@@ -88,7 +88,7 @@ class Peer:
         self.seen.append(wire.decode_from_agent(data))
         return self.seen[-1]
 
-    async def expect(self, kind: type, seconds: float = 10, where: Callable[[Any], bool] = lambda message: True) -> Any:
+    async def expect(self, kind: type, seconds: float = 60, where: Callable[[Any], bool] = lambda message: True) -> Any:
         async with asyncio.timeout(seconds):
             while True:
                 message = await self.receive()
@@ -117,7 +117,7 @@ async def agent(folder: Path, panel: StubPanel, runtime: TinyRuntime | None = No
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
+async def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < end, "not in time"
@@ -165,7 +165,7 @@ async def test_a_refused_token_says_why_and_tries_at_most_twelve_times_a_minute(
 
     monkeypatch.setattr(link.asyncio, "sleep", fast)
     async with stub(talk) as panel, agent(tmp_path, panel):
-        await eventually(lambda: len(panel.tries) >= 8, 20)
+        await eventually(lambda: len(panel.tries) >= 8, 60)
     pauses = [nap for nap in naps if nap >= 6]
     assert len(pauses) >= 7, "each refusal waits at least six seconds: ten tries a minute"
     assert "This token has been replaced by a newer one." in capsys.readouterr().err
@@ -222,7 +222,7 @@ async def test_a_link_that_falls_silent_is_dropped_and_dialled_again(tmp_path: P
         await peer.socket.wait_closed()
 
     async with stub(talk) as panel, agent(tmp_path, panel):
-        await eventually(lambda: len(panel.tries) >= 2, 15)
+        await eventually(lambda: len(panel.tries) >= 2, 60)
 
 
 async def test_an_older_session_epoch_is_not_believed(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_an_older_session_epoch_is_not_believed(tmp_path: Path) -> None:
             await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel):
-        await eventually(lambda: len(panel.tries) >= 2, 15)
+        await eventually(lambda: len(panel.tries) >= 2, 60)
         with pytest.raises(AssertionError):
             await eventually(lambda: panel.peers[1].seen[1:], 1)
 
@@ -260,10 +260,10 @@ async def test_results_and_facts_are_said_again_at_the_next_hello_until_acknowle
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel) as made:
-        await eventually(lambda: len(panel.peers) > 1 and panel.peers[1].bulk, 20)
-        await asyncio.sleep(0.1)
-        assert await made._outbox.known_commands() == []
-        assert await made._outbox.unacknowledged_facts() == []
+        await eventually(lambda: len(panel.peers) > 1 and panel.peers[1].bulk, 60)
+        async with asyncio.timeout(60):
+            while await made._outbox.known_commands() or await made._outbox.unacknowledged_facts():
+                await asyncio.sleep(0.02)
 
 
 async def test_fences_come_before_any_command(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ async def test_the_new_token_is_on_disk_before_it_is_confirmed(tmp_path: Path) -
             await peer.socket.close(1012)
 
     async with stub(talk) as panel, agent(tmp_path, panel):
-        await eventually(lambda: len(panel.headers) >= 2, 20)
+        await eventually(lambda: len(panel.headers) >= 2, 60)
         assert panel.headers[1]["Authorization"] == "Bearer fresh-token"
 
 
@@ -329,14 +329,14 @@ async def test_a_viewer_that_reads_nothing_gets_its_credit_and_no_more_and_delay
         await peer.send(wire.Watch(stream_id=str(uuid.uuid4()), container_id=watched, credit_bytes=100_000))
         await eventually_received(peer, 100_000)
         await peer.send(command_of("container.create"))
-        await peer.expect(wire.Result, seconds=3)
+        await peer.expect(wire.Result, seconds=60)
         before = sum(map(len, peer.bulk))
         assert 100_000 <= before < 120_000
         peer.bulk.append(b"done")
         await peer.receive()
 
     async def eventually_received(peer: Peer, size: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while sum(map(len, peer.bulk)) < size:
                 await peer.receive()
 
@@ -362,7 +362,7 @@ async def test_a_watch_ends_with_its_lease(tmp_path: Path) -> None:
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel, logs=logs):
-        await eventually(lambda: panel.peers and panel.peers[0].bulk[-1:] == [b"done"], 15)
+        await eventually(lambda: panel.peers and panel.peers[0].bulk[-1:] == [b"done"], 60)
 
 
 async def test_execs_die_with_the_link(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ async def test_execs_die_with_the_link(tmp_path: Path) -> None:
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel, runtime):
-        await eventually(lambda: runtime.execs and runtime.execs[0].killed, 10)
+        await eventually(lambda: runtime.execs and runtime.execs[0].killed, 60)
 
 
 async def test_the_engine_down_is_told_at_once_and_its_return_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,16 +395,16 @@ async def test_the_engine_down_is_told_at_once_and_its_return_too(tmp_path: Path
         await peer.send(welcome(heartbeat_seconds=60))
         await peer.expect(wire.Heartbeat)
         runtime.broken = "connection refused"
-        down = await peer.expect(wire.Heartbeat, seconds=5)
+        down = await peer.expect(wire.Heartbeat, seconds=60)
         assert (down.engine_ok, "connection refused" in down.engine_error) == (False, True)
         runtime.broken = ""
-        assert (await peer.expect(wire.Heartbeat, seconds=5)).engine_ok
-        assert (await peer.expect(wire.Snapshot, seconds=5)).complete
+        assert (await peer.expect(wire.Heartbeat, seconds=60)).engine_ok
+        assert (await peer.expect(wire.Snapshot, seconds=60)).complete
         peer.bulk.append(b"done")
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel, runtime):
-        await eventually(lambda: panel.peers and panel.peers[0].bulk, 15)
+        await eventually(lambda: panel.peers and panel.peers[0].bulk, 60)
 
 
 async def test_an_engine_that_is_down_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +424,7 @@ async def test_an_engine_that_is_down_at_the_start_is_waited_for(tmp_path: Path,
         await peer.receive()
 
     async with stub(talk) as panel, agent(tmp_path, panel, runtime):
-        await eventually(lambda: panel.peers and panel.peers[0].bulk, 15)
+        await eventually(lambda: panel.peers and panel.peers[0].bulk, 60)
 
 
 def test_secrets_never_get_into_the_log() -> None:

@@ -26,7 +26,7 @@ class Redis:
     def start(self) -> Redis:
         words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while True:
             try:
                 with redis.Redis.from_url(self.url, socket_timeout=1) as client:

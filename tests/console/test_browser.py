@@ -70,7 +70,7 @@ class Visitor:
         assert response.status < 400, path
         return self.page
 
-    def until(self, script: str, *, seconds: float = 15, between: Callable[[], None] = lambda: None) -> Any:
+    def until(self, script: str, *, seconds: float = 60, between: Callable[[], None] = lambda: None) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:  # not wait_for_function: it needs eval, which the policy forbids
             between()

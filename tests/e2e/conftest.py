@@ -34,7 +34,7 @@ def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Awaita
     return asyncio.to_thread(job)
 
 
-async def until(question: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+async def until(question: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
     """Poll a database question until it gives something true."""
     end = asyncio.get_running_loop().time() + seconds
     while True:
@@ -71,7 +71,7 @@ class Stack:
             await asyncio.to_thread(agent.stop)
             await link.stop()
 
-    async def active(self, seconds: float = 30) -> None:
+    async def active(self, seconds: float = 60) -> None:
         await until(lambda: Node.objects.filter(pk=self.node.pk, status="ACTIVE").exclude(gateway="").exists(), seconds=seconds, what="node ACTIVE")
 
 

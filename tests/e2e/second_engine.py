@@ -104,7 +104,7 @@ class SecondEngine:
                 stdout=out,
                 stderr=out,
             )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 return False

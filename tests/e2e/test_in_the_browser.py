@@ -48,7 +48,7 @@ class Window:
         answer = await self.page.goto(self.stack.panel.url + path, wait_until="load")
         assert answer.status < 400, path
 
-    async def until(self, script: str, *, seconds: float = 30) -> Any:
+    async def until(self, script: str, *, seconds: float = 60) -> Any:
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:  # not wait_for_function: it needs eval, which the policy forbids
             if found := await self.page.evaluate(script):

@@ -62,7 +62,7 @@ class Talk:
     async def say(self, kind: str, **fields: Any) -> None:
         await self.socket.send_json({"type": kind, **fields})
 
-    async def next(self, seconds: float = 30) -> dict[str, Any]:
+    async def next(self, seconds: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             while True:
                 message: dict[str, Any] = json.loads(await self.socket.receive_str())
@@ -72,13 +72,13 @@ class Talk:
                 self.seen.append(message)
                 return message
 
-    async def expect(self, kind: str, seconds: float = 30) -> dict[str, Any]:
+    async def expect(self, kind: str, seconds: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             while (message := await self.next(seconds))["type"] != kind:
                 pass
             return message
 
-    async def output_until(self, text: str, seconds: float = 30) -> str:
+    async def output_until(self, text: str, seconds: float = 60) -> str:
         """What a terminal wrote, up to a text that ends the waiting."""
         got = ""
         async with asyncio.timeout(seconds):
@@ -260,17 +260,17 @@ async def check_commands_run_and_are_remembered(alice: Person, at: str) -> None:
             _, found = await alice.ask("GET", f"{at}/processes")
             return [one for one in found["processes"] if "4321" in one["command"]]
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (found := await sleeping()):
                 await asyncio.sleep(0.1)
         assert found[0]["is_exec"] is True
         await talk.say("cancel", id=7)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await sleeping():
                 await asyncio.sleep(0.1)
 
         await talk.say("execute_command", container_id=container_id, command=["sleep", "4321"], id=8)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (found := await sleeping()):
                 await asyncio.sleep(0.1)
         status, answer = await alice.ask("POST", f"{at}/processes/{found[0]['pid']}/signal", json={"signal": "TERM"})
@@ -280,10 +280,10 @@ async def check_commands_run_and_are_remembered(alice: Person, at: str) -> None:
         assert status == 400
     async with alice.socket() as talk:  # the socket goes, and with it what it ran
         await talk.say("execute_command", container_id=container_id, command=["sleep", "4321"], id=9)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await sleeping():
                 await asyncio.sleep(0.1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await sleeping():
             await asyncio.sleep(0.1)
     status, history = await alice.ask("GET", f"{at}/exec/history")
@@ -294,7 +294,7 @@ async def check_commands_run_and_are_remembered(alice: Person, at: str) -> None:
 
 async def listed_terminals(person: Person, at: str, wanted: list[tuple[str, int]]) -> None:
     """Wait until the list says (name, viewers) so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while [(one["name"], one["viewers"]) for one in (await person.ask("GET", f"{at}/terminals"))[1]["terminals"]] != wanted:
             await asyncio.sleep(0.1)
 

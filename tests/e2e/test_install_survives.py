@@ -103,7 +103,7 @@ async def check_whole(container: Container, operation: Operation, *, runs: str) 
     assert await startup_lines(container) == [f"line {number}" for number in range(1, LINES + 1)]
     [ref] = await asyncio.to_thread(engine_containers, str(container.pk))
     assert (await asyncio.to_thread(docker, "exec", ref, "cat", "/home/container/runs")).split() == runs.split()
-    await until(lambda: not installers(container), seconds=20, what="no installer left")
+    await until(lambda: not installers(container), seconds=60, what="no installer left")
     assert await in_thread(lambda: Command.objects.filter(subject_id=container.pk, kind="container.install").count()) == 1
 
 
@@ -179,7 +179,7 @@ if [ ! -e tried ]; then touch tried; echo no luck; exit 3; fi
     assert (await ends(kill)).status == "succeeded"
     assert (await ends(second)).status == "cancelled"
     assert await asyncio.to_thread(installers, container) == []
-    await until(lambda: Container.objects.filter(pk=container.pk, status="install_failed").exists(), seconds=20, what="install_failed")
+    await until(lambda: Container.objects.filter(pk=container.pk, status="install_failed").exists(), seconds=60, what="install_failed")
 
     third = await in_thread(reinstall, await fresh(container), user=alice, actor=alice.as_actor(), start=True)
     done = await ends(third)

@@ -67,7 +67,7 @@ def test_hello_serves_its_page_and_text_stays_text(start: Any, eventually: Any) 
     port = free_port()
     found = bundled("hello", {"MESSAGE": "<script>alert(1)</script> & $(id) %s"}, port)
     process = start(found.process_command, found)
-    html = eventually(lambda: page(port), seconds=20, what="the page")
+    html = eventually(lambda: page(port), seconds=60, what="the page")
     assert "&lt;script>alert(1)&lt;/script> &amp; $(id) %s" in html
     assert str(port) in html
     os.killpg(process.pid, signal.SIGINT)
@@ -78,7 +78,7 @@ def test_the_python_app_answers(start: Any, eventually: Any) -> None:
     port = free_port()
     found = bundled("python-web", {"APP_NAME": "mine"}, port)
     start(found.process_command, found)
-    assert '"app": "mine"' in eventually(lambda: page(port), seconds=20, what="the app")
+    assert '"app": "mine"' in eventually(lambda: page(port), seconds=60, what="the app")
 
 
 @pytest.mark.parametrize("how", ["process", "shell"])

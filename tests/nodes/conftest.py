@@ -76,7 +76,7 @@ def in_thread() -> Callable[..., Awaitable[Any]]:
 def until(in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Poll a database question from an async test until it gives something true."""
 
-    async def wait(question: Callable[[], Any], *, seconds: float = 10, what: str = "") -> Any:
+    async def wait(question: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
         end = asyncio.get_running_loop().time() + seconds
         while True:
             found = await in_thread(question)

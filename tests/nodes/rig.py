@@ -170,7 +170,7 @@ class FakeAgent:
                 self.seen.append(message)
                 return message
 
-    async def expect(self, kind: type, seconds: float = 10) -> Any:
+    async def expect(self, kind: type, seconds: float = 60) -> Any:
         """The next message of this kind; others are passed over."""
         async with asyncio.timeout(seconds):
             while True:

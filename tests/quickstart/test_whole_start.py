@@ -277,7 +277,7 @@ def test_a_killed_web_program_is_back_by_itself(place, eventually) -> None:
 
     before = web()
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: web() not in (0, before) and answers(), seconds=20, what="a new web program answers")
+    eventually(lambda: web() not in (0, before) and answers(), seconds=60, what="a new web program answers")
     end(started, folder / "data", eventually)
 
 

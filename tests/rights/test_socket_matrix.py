@@ -84,7 +84,7 @@ async def opened(path: str, authorization: str = "") -> tuple[ApplicationCommuni
         },
     )
     await socket.send_input({"type": "websocket.connect"})
-    return socket, await socket.receive_output(10)
+    return socket, await socket.receive_output(60)
 
 
 async def asked(socket: ApplicationCommunicator, word: str, container_id: str) -> str:
@@ -97,7 +97,7 @@ async def asked(socket: ApplicationCommunicator, word: str, container_id: str) -
     if kind in SILENT:
         await socket.send_input({"type": "websocket.receive", "text": json.dumps({"type": "ping", "id": word})})
     while True:
-        event = await socket.receive_output(20)
+        event = await socket.receive_output(60)
         assert event["type"] == "websocket.send", event
         answer = json.loads(event["text"])
         if answer.get("reply_to") == word:
@@ -112,7 +112,7 @@ def authorization(stage: Stage, caller: str) -> str:
 async def test_every_message_answers_every_caller_as_the_table_says(stage: Stage, caller: str) -> None:
     socket, first = await opened("/ws", authorization(stage, caller))
     assert first["type"] == "websocket.accept"
-    assert json.loads((await socket.receive_output(10))["text"])["type"] == "authenticated"
+    assert json.loads((await socket.receive_output(60))["text"])["type"] == "authenticated"
     found = {word: await asked(socket, word, str(stage.ids["container_id"])) for word in TABLE}
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
     await socket.wait(10)
@@ -136,7 +136,7 @@ async def test_who_may_open_which_socket(stage: Stage) -> None:
             socket, first = await opened(path, authorization(stage, caller))
             seen = [first]
             if first["type"] == "websocket.accept" and (path, caller) not in WAITING:
-                seen.append(await socket.receive_output(10))
+                seen.append(await socket.receive_output(60))
             await socket.send_input({"type": "websocket.disconnect", "code": 1000})
             await socket.wait(10)
             codes = [event.get("code", "open") for event in seen]

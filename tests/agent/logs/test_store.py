@@ -92,7 +92,10 @@ while True:
 
 def test_killed_while_writing_lines_and_resume_point_stay_one(tmp_path: Path) -> None:
     """R03: kill -9 of the writer at any moment, over rotations too."""
-    for _ in range(6):
+    rounds = 0
+    while rounds < 6 or len(list(tmp_path.rglob("*.log*"))) < 2:
+        assert rounds < 100, "no machine is that slow"
+        rounds += 1
         process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert process.stdout is not None
         process.stdout.readline()

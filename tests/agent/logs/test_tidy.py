@@ -83,7 +83,7 @@ async def test_who_follows_loses_no_line_while_files_begin_anew_and_old_ones_go(
             if packed.suffix == ".gz":
                 packed.write_bytes(packed.read_bytes()[:-20])  # torn by a full disk or a copy
         assert await logs.append(ONE, "after") == 401
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for batch in late:
                 slow += numbers(batch)
                 if slow[-1] == 401:
@@ -99,6 +99,6 @@ def numbers(batch: Batch) -> list[int]:
 
 
 async def eventually(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not check():
             await asyncio.sleep(0.01)

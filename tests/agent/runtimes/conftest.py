@@ -96,7 +96,7 @@ class Bench:
             await runtime.close()
 
 
-async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 20) -> dict[str, bytes]:
+async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 60) -> dict[str, bytes]:
     found = {"stdout": b"", "stderr": b""}
     try:
         async with asyncio.timeout(seconds):
@@ -111,7 +111,7 @@ async def read_all(reader: Any, *, until_text: bytes = b"", seconds: float = 20)
     return found
 
 
-async def until(check: Any, *, seconds: float = 15, what: str = "") -> Any:
+async def until(check: Any, *, seconds: float = 60, what: str = "") -> Any:
     """Poll an async check until it gives something true."""
     deadline = time.monotonic() + seconds
     while True:

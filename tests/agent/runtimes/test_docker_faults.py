@@ -74,14 +74,20 @@ async def test_every_call_to_a_hung_engine_ends_and_no_thread_is_lost(runtime: D
         *(runtime._lifecycle.run("kill", lambda api: api.kill(container_id, "SIGKILL"), timeout=0.5) for _ in range(20)),
     ]
     begun = time.monotonic()
-    answers = await asyncio.wait_for(asyncio.gather(*acts, return_exceptions=True), 20)
+    answers = await asyncio.wait_for(asyncio.gather(*acts, return_exceptions=True), 60)
     assert time.monotonic() - begun < 15
     assert {answer.code for answer in answers if isinstance(answer, RuntimeFailure)} == {"timeout"}, answers
     assert all(isinstance(answer, RuntimeFailure) for answer in answers)
     await asyncio.sleep(1.0)
     chaos.thaw()
-    await asyncio.sleep(0.3)
-    assert len([thread for thread in threading.enumerate() if thread.name.startswith("lormas-docker")]) <= 4
+
+    def hands() -> int:
+        return len([thread for thread in threading.enumerate() if thread.name.startswith("lormas-docker")])
+
+    deadline = time.monotonic() + 60
+    while hands() > 4:
+        assert time.monotonic() < deadline, hands()
+        await asyncio.sleep(0.05)
     # What was asked while it hung may still be carried out when it wakes up (the kill, the removal): never more than that.
     assert (await runtime.kill(container_id)).state in ("exited", "removed")
 
@@ -136,7 +142,7 @@ class Seen:
             self.events.append(event)
 
     async def until(self, *wanted: str) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while [event.action for event in self.events if event.action in wanted] != list(wanted):
             assert time.monotonic() < deadline, [event.action for event in self.events]
             await asyncio.sleep(0.02)
@@ -195,7 +201,7 @@ async def test_output_whose_connection_breaks_is_read_on_exactly(runtime: Docker
         chaos.cut()
         await asyncio.sleep(0.3)
         chaos.refusing = False
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 60
     while (found := await logs.read(container_id, LogsQuery(after=0)))["lines"][-1][3] != "end":
         assert time.monotonic() < deadline, found["lines"][-3:]
         await asyncio.sleep(0.05)

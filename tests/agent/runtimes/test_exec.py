@@ -10,9 +10,11 @@ import pytest
 from agent.runtimes.base import RuntimeFailure
 
 
-async def run(session: Any) -> tuple[dict[str, bytes], int | None]:
-    found = {"stdout": b"", "stderr": b""}
-    async with asyncio.timeout(20):
+async def run(session: Any, found: dict[str, bytes] | None = None) -> tuple[dict[str, bytes], int | None]:
+    """All that it says (into `found`, for who wants to look meanwhile) and its exit code."""
+    found = {} if found is None else found
+    found |= {"stdout": b"", "stderr": b""}
+    async with asyncio.timeout(60):
         async for item in session:
             found[item.stream] += item.data
         return found, await session.wait()
@@ -46,14 +48,16 @@ async def test_a_terminal_has_its_size_and_can_be_resized(real_bench: Any) -> No
     container_id = await real_bench.started()
     session = await real_bench.runtime.exec(container_id, ["sh", "-c", "read go; stty size; read go; stty size"], tty=True, columns=100, rows=30)
     await session.write(b"\n")
+    said: dict[str, bytes] = {"stdout": b""}
 
     async def drive() -> None:
-        await asyncio.sleep(0.3)
+        while b"30 100" not in said["stdout"]:
+            await asyncio.sleep(0.02)
         await session.resize(columns=50, rows=20)
         await session.write(b"\n")
 
     driving = asyncio.ensure_future(drive())
-    found, code = await run(session)
+    found, code = await run(session, said)
     await driving
     assert code == 0
     assert b"30 100" in found["stdout"]
@@ -66,7 +70,7 @@ async def test_kill_really_ends_the_process(real_bench: Any) -> None:
     session = await real_bench.runtime.exec(container_id, ["sh", "-c", "sleep 4321 & sleep 4322; true"])
     await asyncio.sleep(0.3)
     await session.kill()
-    assert await asyncio.wait_for(session.wait(), 5) == 137
+    assert await asyncio.wait_for(session.wait(), 60) == 137
     look = await real_bench.runtime.exec(container_id, ["sh", "-c", "ps w 2>/dev/null | grep -c '[s]leep 432' || true"])
     found, _ = await run(look)
     if real_bench.kind == "docker":  # the process runtime's `ps` sees the whole machine; its group was killed all the same
@@ -97,7 +101,7 @@ async def test_an_exec_ends_with_its_container(real_bench: Any) -> None:
     container_id = await real_bench.started()
     session = await real_bench.runtime.exec(container_id, ["sh", "-c", "echo up; exec sleep 1000"])
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for item in session:
             if not found:
                 await real_bench.runtime.kill(container_id)

@@ -13,7 +13,7 @@ async def test_a_reader_opened_before_the_start_has_the_first_line(bench: Any) -
     reader = await bench.runtime.output(container_id, ResumePoint())
     await bench.runtime.start(container_id)
     found = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for item in reader:
             found += item.data
     assert found == b"hello\n"
@@ -23,7 +23,7 @@ async def test_standard_error_is_told_apart(bench: Any) -> None:
     container_id = await bench.started("hello")
     reader = await bench.runtime.output(container_id, ResumePoint())
     found = {"stdout": b"", "stderr": b""}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for item in reader:
             found[item.stream] += item.data
             if all(found.values()):
@@ -48,7 +48,7 @@ async def test_a_last_line_without_a_newline_is_there(bench: Any) -> None:
     reader = await bench.runtime.output(container_id, ResumePoint())
     await bench.runtime.start(container_id)
     found = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for item in reader:
             found += item.data
     assert found == b"no newline"

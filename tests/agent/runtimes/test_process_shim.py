@@ -19,6 +19,7 @@ from agent.protocol.messages import Limits, Mount, StopSpec
 from agent.runtimes.base import ResumePoint, RuntimeFailure
 from agent.runtimes.process import ProcessRuntime, shim
 from agent.runtimes.process.runtime import ProcessRuntime as Inner
+from tests.agent.runtimes.conftest import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,7 +32,7 @@ def alive(pid: int) -> bool:
     return shim.start_time(pid) is not None
 
 
-async def gone(pid: int, *, seconds: float = 8) -> None:
+async def gone(pid: int, *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while alive(pid):
         assert time.monotonic() < deadline
@@ -85,12 +86,16 @@ async def test_killing_the_agent_leaves_the_container_its_output_and_its_exit_co
 
 async def test_what_the_command_left_behind_is_killed_with_it(process_bench: Any) -> None:
     """As in an engine: the container ends with its main process, daemons in sessions of their own too."""
-    script = "setsid sleep 4711 & sleep 4712 & echo $! ; sleep 0.4; exit 0"
+    script = "setsid sleep 4711 & sleep 4712 & read go; exit 0"
     container_id = await process_bench.started(command=["sh", "-c", script])
     shim_pid = run_of(process_bench, container_id).shim_pid
-    await asyncio.sleep(0.25)
-    family = [pid for pid, _ in shim.tree(shim_pid)]
-    assert len(family) >= 3
+
+    async def all_there() -> list[int]:
+        family = [pid for pid, _ in shim.tree(shim_pid)]
+        return family if len(family) >= 3 else []
+
+    family = await until(all_there)
+    await process_bench.runtime.write_stdin(container_id, b"go\n")
     assert (await process_bench.ended(container_id)).exit_code == 0
     for pid in [*family, shim_pid]:
         await gone(pid)
@@ -99,9 +104,12 @@ async def test_what_the_command_left_behind_is_killed_with_it(process_bench: Any
 async def test_a_daemon_that_forked_twice_is_counted_and_killed(process_bench: Any) -> None:
     script = "(setsid sh -c 'sleep 4713 &' &) ; sleep 4714"
     container_id = await process_bench.started(command=["sh", "-c", script])
-    await asyncio.sleep(0.3)
-    (sample,) = await process_bench.runtime.stats([container_id])
-    assert sample.pids >= 3
+
+    async def all_there() -> bool:
+        (sample,) = await process_bench.runtime.stats([container_id])
+        return bool(sample.pids >= 3)
+
+    await until(all_there)
     family = [pid for pid, _ in shim.tree(run_of(process_bench, container_id).shim_pid)]
     await process_bench.runtime.kill(container_id)
     for pid in family:

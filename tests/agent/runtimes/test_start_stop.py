@@ -53,7 +53,7 @@ async def test_stop_asks_with_the_signal_and_lets_it_end_by_itself(real_bench: A
     reading = asyncio.ensure_future(real_bench.text(container_id))
     await asyncio.sleep(0)
     await real_bench.runtime.start(container_id)
-    await asyncio.sleep(0.5)
+    await real_bench.text(container_id, until_text=b"ready")
     begun = time.monotonic()
     report = await real_bench.runtime.stop(container_id, StopSpec(grace_seconds=10))
     assert (report.state, report.exit_code) == ("exited", 5)

@@ -107,7 +107,7 @@ class Viewer:
     def seqs(self) -> list[int]:
         return [line[0] for m in self.messages if m["type"] == "log" for line in m["lines"]]
 
-    async def until(self, count: int, seconds: float = 10) -> None:
+    async def until(self, count: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while len(self.seqs) < count:
                 self.changed.clear()

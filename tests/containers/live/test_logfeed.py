@@ -22,7 +22,7 @@ pytestmark = pytest.mark.redis
 async def following(node: Any, viewer: Any, *, after: int = -1, tail: int = 0, streams: frozenset[str] = frozenset()) -> AsyncIterator[None]:
     feed = LogFeed(container_id=node.container_id, node_id=node.node_id, after=after, tail=tail, streams=streams, send=viewer.send)
     task = asyncio.create_task(feed.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while node.reads == 0:  # the history has been read: from here on the feed is live
             await asyncio.sleep(0.005)
     yield
@@ -145,7 +145,7 @@ async def test_cleared_lines_are_given_to_nobody_any_more(shipper: Any, viewer: 
         on_its_way = shipper.write(5)
         shipper.cleared = 10
         await asyncio.to_thread(live.publish, f"log:{shipper.container_id}", {"cleared": 10})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not source.looks:
                 await asyncio.sleep(0.005)
         await shipper.ship(on_its_way)
@@ -162,7 +162,7 @@ async def test_a_node_that_is_away_is_waited_for(shipper: Any, viewer: Any, monk
     await shipper.stop()
     feed = LogFeed(container_id=shipper.container_id, node_id=shipper.node_id, after=0, tail=0, streams=frozenset(), send=viewer.send)
     task = asyncio.create_task(feed.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not viewer.messages:
             await asyncio.sleep(0.01)
     assert viewer.messages[0]["type"] == "log_waiting"

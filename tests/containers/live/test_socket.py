@@ -60,7 +60,7 @@ class Browser(ApplicationCommunicator):
     async def say(self, **message: Any) -> None:
         await self.send_input({"type": "websocket.receive", "text": json.dumps(message)})
 
-    async def hear(self, kind: str | None = None, seconds: float = 30) -> dict[str, Any]:
+    async def hear(self, kind: str | None = None, seconds: float = 60) -> dict[str, Any]:
         while True:
             event = await self.receive_output(seconds)
             if event["type"] == "websocket.close":
@@ -183,7 +183,7 @@ async def test_of_ones_commands_five_run_at_a_time(alice: Any, running: Any, mon
     shells._count(alice, -1)
     await browser.say(type="execute_command", command="ls", container_id=str(running.pk), id=9)
     assert (await browser.hear("error"))["code"] == "node_offline", "it was tried: the node is away"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while shells._running[str(alice.pk)] != shells.MOST_EXECS - 1:
             await asyncio.sleep(0.01)
     await browser.leave()

@@ -52,7 +52,7 @@ async def started(runtime: ProcessRuntime, argv: list[str], **more: Any) -> str:
     return container_id
 
 
-async def until(check: Callable[[], Any], *, seconds: float = 15, what: str = "") -> Any:
+async def until(check: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
     """Poll; `check` may be plain or give an awaitable."""
     deadline = time.monotonic() + seconds
     while True:
@@ -136,7 +136,7 @@ class Taken:
         )
 
 
-async def take_all(reader: OutputReader, *, into: Taken | None = None, seconds: float = 30) -> Taken:
+async def take_all(reader: OutputReader, *, into: Taken | None = None, seconds: float = 60) -> Taken:
     """Until the reader ends by itself."""
     taken = into or Taken()
     taken.run_id = reader.run_id
@@ -147,7 +147,7 @@ async def take_all(reader: OutputReader, *, into: Taken | None = None, seconds: 
     return taken
 
 
-async def take_until(reader: OutputReader, check: Callable[[Taken], Any], *, into: Taken | None = None, seconds: float = 15) -> Taken:
+async def take_until(reader: OutputReader, check: Callable[[Taken], Any], *, into: Taken | None = None, seconds: float = 60) -> Taken:
     """Until `check` is true; the reader is closed then."""
     taken = into or Taken()
     taken.run_id = reader.run_id

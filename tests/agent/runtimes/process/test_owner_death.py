@@ -143,7 +143,7 @@ async def test_killed_at_any_moment_of_the_start_there_is_never_a_twin(runtime: 
             report = await runtime.start(spec.container_id)
             assert report.state == "running"
             await asyncio.sleep(0.3)
-            assert len(processes(spec.container_id)) == 1
+            await until(lambda name=spec.container_id: len(processes(name)) == 1, what="one, and not two")
             assert len([pid for pid in shims(data_dir) if Path("/proc", str(pid), "cwd").readlink() == containers]) == 1
             await runtime.stop(spec.container_id, StopSpec(grace_seconds=5))
 
@@ -161,7 +161,7 @@ async def test_two_runtimes_that_start_the_same_container_make_one(runtime: Proc
         )
         assert any(getattr(result, "state", "") == "running" for result in results), results
         await asyncio.sleep(0.2)
-        assert len(processes(spec.container_id)) == 1
+        await until(lambda name=spec.container_id: len(processes(name)) == 1, what="one, and not two")
         report = await runtime.inspect(spec.container_id)
         assert report is not None
         assert report.state == "running"
