@@ -49,6 +49,8 @@ class Lane:
     current: Entry | None = None
     verb: asyncio.Future[Any] | None = None
     kills: int = 0
+    is_given_up: bool = False
+    """A person does not want it any more (`Dispatcher.cancel`)."""
     free: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -120,6 +122,15 @@ class Dispatcher:
         """Is a command at work on it (so that what happens to it is our doing)?"""
         lane = self._lanes.get(container_id)
         return lane is not None and (lane.current is not None or lane.kills > 0)
+
+    def cancel(self, command_id: str) -> bool:
+        """Give up a pull of the node that goes on or waits for its turn. False: there is none of that id."""
+        lane = self._lanes.get(command_id)
+        if lane is None or lane.act is None or lane.current is None or lane.current.command.kind != "node.image_pull":
+            return False
+        lane.is_given_up = True
+        lane.act.cancel()
+        return True
 
     async def close(self) -> None:
         """Stop working; what is open stays in the journal."""
@@ -231,6 +242,9 @@ class Dispatcher:
         except Interrupted:
             await self._settle(entry, error=ErrorInfo(code="interrupted", detail="The agent died while it was doing this."))
         except asyncio.CancelledError:
+            if lane.is_given_up and not self._closing:
+                await self._settle(entry, error=ErrorInfo(code="cancelled", detail="It was cancelled."))
+                return
             if lane.kills and not self._closing:  # a kill overtook it; else the journal keeps it open for the next start
                 await self._settle(entry, error=ErrorInfo(code="cancelled", detail="A kill overtook it."))
                 return

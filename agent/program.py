@@ -105,7 +105,11 @@ class Agent:
         bulk: dict[str, Transfer] = {"tree.read": moves.hand_over, "tree.write": moves.take}
         bulk |= {kind: functools.partial(self._backups.run, kind) for kind in ("backup.read", "backup.write")}
         self._bulk = Bulk(Transfers(self._files, recordings, more=bulk))
-        more = {**inside_answers(runtime, self._terminals, recordings), **self._files.answers, **stock_answers(runtime, tidy=self._outbox.purge)}
+        more = {
+            **inside_answers(runtime, self._terminals, recordings),
+            **self._files.answers,
+            **stock_answers(runtime, tidy=self._outbox.purge, cancel=self._dispatcher.cancel),
+        }
         more |= tunnel_answers(self._tunnels) | foreign_answers(runtime) | swarm_answers(runtime)
         self._questions = Questions(runtime=runtime, logs=logs, reconciler=self._reconciler, facts=self._facts, emit=self.emit, more=more)
         self._main: asyncio.Task[Any] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol, cast
 
-from agent.protocol.nodework import StockList, StockRemove
+from agent.protocol.nodework import CommandCancel, StockList, StockRemove
 from agent.runtimes.base import Runtime, RuntimeFailure
 
 Kind = Literal["images", "volumes", "networks"]
@@ -36,7 +36,9 @@ def checked_kind(text: str) -> Kind:
     return cast(Kind, text)
 
 
-def stock_answers(runtime: Runtime, *, tidy: Callable[[], Awaitable[None]]) -> dict[str, Callable[[str, Any], Awaitable[dict[str, Any]]]]:
+def stock_answers(
+    runtime: Runtime, *, tidy: Callable[[], Awaitable[None]], cancel: Callable[[str], bool]
+) -> dict[str, Callable[[str, Any], Awaitable[dict[str, Any]]]]:
     """By the kinds of `agent.protocol.nodework.NODE_RPCS`."""
 
     async def listing(_: str, asked: StockList) -> dict[str, Any]:
@@ -49,4 +51,7 @@ def stock_answers(runtime: Runtime, *, tidy: Callable[[], Awaitable[None]]) -> d
         await tidy()
         return {}
 
-    return {"node.tidy": tidied, "stock.list": listing, "stock.remove": remove}
+    async def cancelled(_: str, asked: CommandCancel) -> dict[str, Any]:
+        return {"found": cancel(asked.command_id)}
+
+    return {"node.cancel": cancelled, "node.tidy": tidied, "stock.list": listing, "stock.remove": remove}

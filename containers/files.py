@@ -10,6 +10,7 @@ from django.conf import settings
 
 from agent.protocol import files as ask
 from audit.services import Actor, record
+from containers import uses
 from containers.logs import silent, unavailable
 from containers.models import Container
 from containers.services.publish import target
@@ -93,6 +94,7 @@ def question(container: Container, kind: str, *, timeout_seconds: float = 30, **
 
 def noted(container: Container, action: str, *, actor: Actor, **after: Any) -> None:
     """One row of the journal; long lists of paths are cut."""
+    uses.used(container.pk, "files")
     cut = {name: (value[:50] if isinstance(value, list) else value) for name, value in after.items()}
     record(f"containers.files_{action}", actor=actor, target=target(container), after=cut)
 

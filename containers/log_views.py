@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from agent.protocol.commands import LogsQuery
 from audit.services import record
+from containers import logs
 from containers.access import get_container
 from containers.api.logbook import MOST_ALERTS, MOST_FILTERS, get_kept, kept_logs, readable
 from containers.loglevels import LEVELS
@@ -102,7 +103,7 @@ def add_alert(request: HttpRequest, container_id: UUID) -> HttpResponse:
     pattern, back = request.POST.get("pattern", "").strip()[:256], reverse("containers:settings", args=[container.pk]) + "#alerts"
     if len(pattern) < 2 or LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
         return answer(request, Toast(_("Not added"), _("Give a text of two characters or more; 20 alerts at most."), tone="amber"), to=back)
-    LogAlert.objects.create(container=container, created_by=user, pattern=pattern)
+    LogAlert.objects.create(container=container, created_by=user, pattern=pattern, seen_seq=logs.end_of(container))
     record("containers.log_alert_added", actor=user.as_actor(), target=target(container), after={"pattern": pattern})
     return answer(request, Toast(_("Alert added")), to=back)
 

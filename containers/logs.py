@@ -10,11 +10,12 @@ import msgspec
 
 from agent.protocol.commands import LogsAppend, LogsQuery, StdinWrite
 from audit.services import Actor, record
+from containers import uses
 from containers.models import Container
 from containers.services import power
 from containers.services.publish import target
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Refused
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Problem, Refused
 
 DOWNLOAD_PAGE = 1000
 
@@ -64,6 +65,19 @@ def read(container: Container, query: LogsQuery) -> dict[str, Any]:
     return ask(container, "logs.read", query)
 
 
+END_SECONDS = 3
+
+
+def end_of(container: Container) -> int:
+    """Number of its newest line now, for what is to hear of later ones; -1: its node does not tell, so the first look begins there."""
+    if container.node is None or not container.node.gateway:
+        return -1
+    try:
+        return int(ask(container, "logs.read", LogsQuery(tail=1, limit=1), timeout_seconds=END_SECONDS).get("last_seq", 0))
+    except Problem:
+        return -1
+
+
 def append(container: Container, *, text: str, level: str, actor: Actor) -> dict[str, Any]:
     """An entry by hand: `[LEVEL] text (name)` in the events stream."""
     who = f" ({actor.label})" if actor.label else ""
@@ -79,6 +93,7 @@ def clear(container: Container, *, actor: Actor) -> None:
 
 def write_stdin(container: Container, *, text: str, actor: Actor) -> None:
     """A line for the main process. Its own stop command counts as a wish to stop it."""
+    uses.used(container.pk, "console")
     ask(container, "container.stdin", StdinWrite(text=text))
     power.typed(container, text)
     record("containers.console", actor=actor, target=target(container), message=text[:500])

@@ -127,7 +127,7 @@ class ScriptSection(Section):
 class CareSection(Section):
     """How it is kept."""
 
-    names = {"done": ("readiness",)}
+    names = {"done": ("readiness",), "idle_minutes": ("idle_timeout_seconds",)}
     auto_start = forms.BooleanField(
         label=lazy("Start again with its node"), required=False, help_text=lazy("When its node or engine comes back, what ran is started.")
     )
@@ -141,6 +141,16 @@ class CareSection(Section):
         widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
         help_text=lazy("One text a line, any of them counts; regex: begins a pattern. Empty: as its egg or its health check says."),
     )
+    idle_minutes = _unit(
+        forms.FloatField(
+            label=lazy("Stop when nobody uses it for"),
+            min_value=0,
+            max_value=525_600,
+            required=False,
+            help_text=lazy("Console, terminal, files, commands and network traffic are use. You are warned first. 0: it is never stopped for that."),
+        ),
+        lazy("minutes"),
+    )
     timeout_seconds = _unit(forms.IntegerField(label=lazy("Wait at most"), min_value=5, max_value=3600, required=False), lazy("seconds"))
 
     def clean_done(self) -> list[str]:
@@ -152,7 +162,17 @@ class CareSection(Section):
     def changes(self) -> dict[str, Any]:
         found = self.cleaned_data
         ready = {"done": found["done"], "timeout_seconds": found["timeout_seconds"] or 900} if found["done"] else {}
-        return {"auto_start": found["auto_start"], "auto_heal": found["auto_heal"], "readiness": ready}
+        return {"auto_start": found["auto_start"], "auto_heal": found["auto_heal"], "readiness": ready, **self._idle()}
+
+    def _idle(self) -> dict[str, int]:
+        """Only where the form had it: a page of before knows none and must not take it away."""
+        return {"idle_timeout_seconds": round(self.cleaned_data["idle_minutes"] * 60)} if "idle_minutes" in self.data else {}
+
+    def clean_idle_minutes(self) -> float:
+        minutes: float = self.cleaned_data["idle_minutes"] or 0
+        if 0 < minutes < 1:
+            raise forms.ValidationError(_("One minute at least, or 0 for never."))
+        return minutes
 
 
 SECTIONS: dict[str, type[Section] | type[GeneralSection]] = {
@@ -184,6 +204,7 @@ def initial(container: Container, section: str) -> dict[str, Any]:
         "auto_heal": own.auto_heal,
         "done": "\n".join(ready.get("done", [])),
         "timeout_seconds": ready.get("timeout_seconds", 900),
+        "idle_minutes": f"{own.idle_timeout_seconds / 60:g}",
     }
 
 

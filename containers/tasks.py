@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from containers.services import backupwork, execs, heal, logkeeping, logwatch, scheduleruns, scheduletime, sweep, tunnels
+from containers.services import backupwork, execs, heal, idle, logkeeping, logwatch, scheduleruns, scheduletime, sweep, tunnels
 
 
 @shared_task(name="containers.tasks.restart_due", ignore_result=True, time_limit=60)
@@ -81,3 +81,9 @@ def look_at_schedules() -> dict[str, int]:
 def advance_schedule(run_id: str) -> bool:
     """The next steps of one run, as far as they can be done now."""
     return scheduleruns.advance(run_id)
+
+
+@shared_task(name="containers.tasks.stop_idle", ignore_result=True, time_limit=120)
+def stop_idle() -> dict[str, int]:
+    """Every 20 s: deadlines of idle timeouts."""
+    return idle.look()

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 
 from agent.protocol import files as ask
 from agent.protocol.parts import Part
 from audit.services import Actor
+from containers import uses
 from containers.files import noted, problem_of, scope_of
 from containers.logs import silent, unavailable
 from containers.models import Container
@@ -44,7 +45,8 @@ async def _problems(container: Container) -> AsyncIterator[None]:
 
 
 def payload_of(container: Container, kind: str, **fields: Any) -> Part:
-    """Raises Invalid. Reads the database: not on an event loop."""
+    """Raises Invalid. Uses the database: not on an event loop."""
+    uses.used(container.pk, "files")
     if container.node is None:
         raise NodeUnavailable("This container has no node yet.")
     try:
@@ -130,6 +132,8 @@ def _send(container: Container, kind: str, read: Callable[[int], bytes], **field
         try:
             async with _problems(container):
                 while data := await asyncio.to_thread(read, PIECE_BYTES):
+                    if uses.is_due(container.pk):  # a long upload is a use as long as it lasts
+                        await sync_to_async(uses.used)(container.pk, "files")
                     await stream.write(data)
                 return await stream.finish()
         finally:

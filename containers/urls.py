@@ -87,6 +87,7 @@ urlpatterns = [
     path("backup-destinations/<uuid:destination_id>/<slug:what>", backup_views.destination_act, name="destination-act"),
     path("containers/<uuid:container_id>/activity", views.activity, name="activity"),
     path("containers/<uuid:container_id>/delete", views.delete, name="delete"),
+    path("containers/<uuid:container_id>/keep-running", views.keep_running, name="keep-running"),
     path("containers/<uuid:container_id>/clear-state", views.clear, name="clear-state"),
     path("containers/<uuid:container_id>/restore", views.restore, name="restore"),
     path("containers/<uuid:container_id>/power/<slug:action>", views.power, name="power"),

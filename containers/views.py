@@ -22,6 +22,7 @@ from containers.buttons import buttons
 from containers.install_views import prompts_context
 from containers.models import Container
 from containers.selectors import sparks
+from containers.services import idle
 from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from containers.states import Status
@@ -119,6 +120,8 @@ def frame(user: Any, container: Container, tab: str) -> dict[str, Any]:
         "sees_node": has(user, "nodes.view"),
         "is_live": bool(container.stats) and container.status in (Status.RUNNING, Status.PAUSED),
         "points": sparks([container.pk]).get(container.pk, {}),
+        "idle": idle.standing(container),
+        "may_start": "containers.start" in held,
     }
 
 
@@ -202,6 +205,17 @@ def delete(request: HttpRequest, container_id: UUID) -> HttpResponse:
         wrong = _("This is not its name.")
     context = {**_frame(request, container, "settings"), "wrong": wrong, "in_trash": in_trash, "kept": kept_for()}
     return render(request, "containers/delete.html", context, status=400 if wrong else 200)
+
+
+@require_POST
+@signed_in
+def keep_running(request: HttpRequest, container_id: UUID) -> HttpResponse:
+    """Not idle: let it go on."""
+    user = person(request)
+    container = get_container(user, container_id, "containers.start")
+    stands = idle.keep_running(container, actor=user.as_actor())
+    toast = Toast(_("It goes on"), _("It stops when nobody uses it for %(time)s.") % {"time": idle.in_words(stands.timeout_seconds)})
+    return answer(request, toast, to=_detail(container))
 
 
 @require_POST

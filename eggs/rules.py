@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import ipaddress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -224,14 +225,14 @@ def broken(rules: list[str], value: str) -> list[Broken]:
     return found
 
 
-def _size(value: str, numeric: bool) -> float:
-    if numeric and _NUMBER.match(value):
-        return float(value)
-    return float(len(value))
+def _size(value: str, numeric: bool) -> Decimal:
+    number = _number(value) if numeric else None
+    return Decimal(len(value)) if number is None else number
 
 
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.match(text) else None
+def _number(text: str) -> Decimal | None:
+    """Exact: account numbers have more digits than a float."""
+    return Decimal(text.strip(_BLANK + "\f")) if _NUMBER.match(text) else None
 
 
 def _breaks(rule: Rule, value: str, numeric: bool) -> str:
@@ -279,8 +280,8 @@ def _compare(name: str, args: tuple[str, ...], value: str, numeric: bool) -> str
     limits = [_number(arg) for arg in args]
     if not limits or any(limit is None for limit in limits) or (name == "between" and len(limits) < 2):
         return ""  # a comparison with another field, or nonsense: counts for nothing
-    size, first = _size(value, numeric), limits[0] or 0.0
-    second = limits[1] or 0.0 if len(limits) > 1 else first
+    size, first = _size(value, numeric), limits[0] or Decimal(0)
+    second = limits[1] or Decimal(0) if len(limits) > 1 else first
     unit = "" if numeric else " characters"
     fails = {
         "min": size < first, "max": size > first, "between": not first <= size <= second, "size": size != first,

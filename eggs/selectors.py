@@ -29,17 +29,22 @@ def matching(eggs: QuerySet[Egg], text: str) -> QuerySet[Egg]:
 
 
 def tagged(eggs: QuerySet[Egg], tag: str) -> QuerySet[Egg]:
-    """With exactly this tag. SQLite has no look-up inside of JSON lists: there it is the quoted word in the list's text, as it is stored."""
-    if connection.vendor == "postgresql":
-        return eggs.filter(tags__contains=[tag])
-    return eggs.filter(tags__icontains=json.dumps(tag))
+    """With this tag, however it is written: strangers' eggs say `Minecraft` and `minecraft`. It is the quoted word in the list's text, as the
+    database stores that; SQLite knows only ASCII's capitals."""
+    return eggs.filter(tags__icontains=json.dumps(tag, ensure_ascii=connection.vendor != "postgresql"))
 
 
 def shelves(eggs: QuerySet[Egg]) -> dict[str, Any]:
-    """Categories and the most used tags, each with how many eggs it has; two light columns of all rows."""
+    """Categories and the most used tags, each with how many eggs it has; two light columns of all rows. Tags that differ in case are one, spelt as
+    most eggs spell it."""
     categories, tags = Counter[str](), Counter[str]()
+    spellings: dict[str, Counter[str]] = {}
     for category, words in eggs.order_by().values_list("category", "tags"):
         if category:
             categories[category] += 1
-        tags.update({word for word in words if isinstance(word, str)} if isinstance(words, list) else ())
-    return {"categories": sorted(categories.items(), key=lambda one: one[0].lower()), "tags": tags.most_common(MAX_TAGS)}
+        written = {word for word in words if isinstance(word, str)} if isinstance(words, list) else set()
+        tags.update({word.casefold() for word in written})
+        for word in written:
+            spellings.setdefault(word.casefold(), Counter())[word] += 1
+    listed = [(min(spellings[word].items(), key=lambda one: (-one[1], one[0]))[0], count) for word, count in tags.most_common(MAX_TAGS)]
+    return {"categories": sorted(categories.items(), key=lambda one: one[0].lower()), "tags": listed}

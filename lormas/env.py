@@ -216,6 +216,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("CONTAINER_DISK_LIMIT", size, 4 * 1024**3, "Disk of a container that names none, where its owner's disk has a quota; such as 4g."),
     Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
+    Variable("IDLE_NETWORK_BYTES", size, 8192, "Bytes a minute that a container moves without counting as used; more is traffic."),
     Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
     Variable("INSTALL_TIMEOUT_SECONDS", integer(1, 604_800), 3600, "How long an egg's install script may run before it is killed."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),

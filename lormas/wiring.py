@@ -66,7 +66,7 @@ NODE_CARRIERS: tuple[str, ...] = ("containers.carrying.ensure",)
 NODE_SILENT: tuple[str, ...] = ("containers.services.failover.sweep",)
 """handler() -> int: called by the warden every few seconds while it may judge nodes (R10): what to do about those that are lost."""
 
-CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel"}
+CANCEL: dict[str, str] = {"container.migrate": "containers.services.migrate.cancel", "node.image_pull": "nodes.stock.cancel_pull"}
 """Kind of operation -> handler(operation, *, actor, reason): how it is called off, where ending its row is not enough. Raises Conflict."""
 
 NODE_BRING_BACK: tuple[str, ...] = ("containers.services.moving.bring_back",)
@@ -98,6 +98,12 @@ JOBS: dict[str, dict[str, str | int]] = {
     "containers.schedules": {
         "title": "Schedules of containers that are due",
         "run": "containers.tasks.look_at_schedules",
+        "every_seconds": 20,
+        "limit_seconds": 120,
+    },
+    "containers.idle": {
+        "title": "Containers that nobody uses: warn, then stop",
+        "run": "containers.tasks.stop_idle",
         "every_seconds": 20,
         "limit_seconds": 120,
     },

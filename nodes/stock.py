@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from agent.protocol.nodework import ImagePull, Prune
-from audit.services import Actor, record
+from audit.services import Actor, Target, record
 from lormas.common import live
 from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, NotFound, Problem, Refused
 from nodes import commands, operations, orphans, registries
@@ -99,6 +99,31 @@ def pull(node: Node, image: str, *, user: Any, actor: Actor) -> Operation:
     operation = _begin(node, "node.image_pull", user=user, payload=payload, seconds=PULL_SECONDS, message=f"Pulling {image}")
     record("nodes.image_pull", actor=actor, target=target_of(node), after={"image": image})
     return operation
+
+
+def cancel_pull(operation: Operation, *, actor: Actor, reason: str) -> None:
+    """Call it off, on its node too where that has begun; what was loaded so far is dropped there.
+
+    Raises:
+        Conflict `running_on_node`: it ends just now, or its agent is too old to give up a pull. NodeUnavailable, NodeSilent.
+    """
+    command = operation.commands.filter(state__in=(CommandState.QUEUED, CommandState.SENT, CommandState.ACKED)).select_related("node").first()
+    if command is not None and command.state != CommandState.QUEUED:
+        try:
+            found = bool(_ask(command.node, "node.cancel", {"command_id": str(command.pk)}).get("found"))
+        except Refused:
+            found = False
+        if not found:
+            raise Conflict(
+                "The node does not give it up now: it may be ending just now.",
+                code="running_on_node",
+                extra={"status": operation.status, "allowed": []},
+            )
+    with transaction.atomic():
+        if command is not None:
+            commands.settle(command.pk, ok=False, error=commands.failure("cancelled", reason))
+        operations.settle_operation(operation.pk, status=OperationStatus.CANCELLED, error_code="cancelled", error_detail=reason)
+        record("operations.cancel", actor=actor, target=Target("operation", str(operation.pk), operation.kind))
 
 
 @transaction.atomic

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry. `sequence` grows when it changes."""
+    """One entry."""
 
     uid: str
     start: datetime

@@ -36,32 +36,36 @@ def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
 
 
 def _bounds(lines: list[str], section: str) -> tuple[int, int] | None:
-    """First line behind the section's head, and the one behind its end. Sections are compared without regard to case."""
+    """First line behind the section's head, and the one behind its end. The name in the same case goes before one in another."""
     if not section:
         first = next((number for number, line in enumerate(lines) if _SECTION.match(line)), len(lines))
         return 0, first
-    begin = None
-    for number, line in enumerate(lines):
-        head = _SECTION.match(line)
-        if head is None:
-            continue
-        if begin is not None:
-            return begin, number
-        if head[1].strip().lower() == section.strip().lower():
-            begin = number + 1
-    return None if begin is None else (begin, len(lines))
+    heads = [(number, head[1].strip()) for number, line in enumerate(lines) if (head := _SECTION.match(line))]
+    place = _nearest([name for _, name in heads], section.strip())
+    if place is None:
+        return None
+    end = heads[place + 1][0] if place + 1 < len(heads) else len(lines)
+    return heads[place][0] + 1, end
+
+
+def _nearest(names: list[str], wanted_name: str) -> int | None:
+    """The first of that name; if there is none, the first that differs by case only."""
+    if wanted_name in names:
+        return names.index(wanted_name)
+    return next((number for number, name in enumerate(names) if name.lower() == wanted_name.lower()), None)
 
 
 def _set(lines: list[str], section: str, name: str, find: Any) -> list[str]:
     bounds = _bounds(lines, section)
     if bounds is not None:
-        for number in range(*bounds):
-            found = _KEY.match(lines[number])
-            if found is not None and found[2].strip().lower() == name.lower():
-                new = wanted(find, _bare(found[4]))
-                if new is not UNCHANGED:
-                    lines[number] = f"{found[1]}{found[2]}{found[3]}{_flat(new)}"
-                return lines
+        entries = [(number, found) for number in range(*bounds) if (found := _KEY.match(lines[number]))]
+        place = _nearest([found[2].strip() for _, found in entries], name)
+        if place is not None:
+            number, found = entries[place]
+            new = wanted(find, _bare(found[4]))
+            if new is not UNCHANGED:
+                lines[number] = f"{found[1]}{found[2]}{found[3]}{_flat(new)}"
+            return lines
     new = wanted(find, None)
     if new is UNCHANGED:
         return lines

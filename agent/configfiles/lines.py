@@ -1,4 +1,7 @@
-"""Parser `file`: a line that begins with a find's key becomes the find's value. Nothing is ever added."""
+"""Parser `file`: a line that begins with a find's key becomes the find's value. Nothing is ever added.
+
+Keys are looked for in the line as it was; where several begin it, each writes and the last one stays.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
     text, encoding, mark = decode(data)
     lines, beginnings = text.split("\n"), tuple(key for key, _ in finds if key)
     for number, line in enumerate(lines):
-        if not line.startswith(beginnings):  # most: what no find begins stays itself, and no later find sees it changed
+        if not line.startswith(beginnings):
             continue
         ending = "\r" if line.endswith("\r") else ""
         content = line.removesuffix("\r")
@@ -19,6 +22,5 @@ def apply(data: bytes, finds: list[tuple[str, Any]]) -> bytes:
             if key and content.startswith(key):
                 new = wanted(find, content)
                 if new is not UNCHANGED:
-                    content = text_of(new).replace("\r\n", "\n")
-        lines[number] = content + ending
+                    lines[number] = text_of(new).replace("\r\n", "\n").replace("\n", ending + "\n") + ending
     return encode("\n".join(lines), encoding, mark)

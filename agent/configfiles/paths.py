@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, MutableMapping, MutableSequence
+from dataclasses import dataclass
 from typing import Any
 
 from agent.configfiles.values import UNCHANGED, ConfigProblem, text_of, typed, wanted
@@ -13,6 +14,16 @@ DEEPEST = 64
 WIDEST = 10_000
 Step = str | int
 """A key (`*` = all children), or an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a format makes what is missing, and in which type a text takes its place (`values.typed` where it has no ways of its own)."""
+
+    new_map: Callable[[Any], Any] = lambda _: {}
+    """Its argument is what the map will stand in."""
+    new_list: Callable[[], Any] = list
+    typed: Callable[[Any, Any], Any] = typed
 
 
 def split(path: str) -> list[Step]:
@@ -30,20 +41,21 @@ def split(path: str) -> list[Step]:
     return steps
 
 
-def change(document: Any, path: str, find: Any, *, new_map: Callable[[], Any], new_list: Callable[[], Any]) -> None:
+def change(document: Any, path: str, find: Any, *, kind: Kind) -> None:
     """Set what the path leads to; what is missing on the way is made, unless the find is a condition. Raises ConfigProblem."""
-    _change(document, split(path), find, path, new_map, new_list)
+    _change(document, split(path), find, path, kind)
 
 
-def _change(node: Any, steps: list[Step], find: Any, path: str, new_map: Callable[[], Any], new_list: Callable[[], Any]) -> None:
+def _change(node: Any, steps: list[Step], find: Any, path: str, kind: Kind) -> None:
     step, rest = steps[0], steps[1:]
     if step == "*":
         for key in _children(node):
-            _one(node, key, rest, find, path, new_map, new_list)
+            if not rest or isinstance(node[key], MutableMapping | MutableSequence):  # a value on the way is none of those that are meant
+                _one(node, key, rest, find, path, kind)
         return
     key = _key_in(node, step, path, may_grow=not isinstance(find, dict))
     if key is not None:
-        _one(node, key, rest, find, path, new_map, new_list)
+        _one(node, key, rest, find, path, kind)
 
 
 def _children(node: Any) -> list[Any]:
@@ -64,7 +76,6 @@ def _key_in(node: Any, step: Step, path: str, *, may_grow: bool) -> Any:
             return None
         if index > len(node):
             raise ConfigProblem(f"{path!r} is behind the end of a list of {len(node)}")
-        node.append(None)
         return index
     if not isinstance(node, MutableMapping):
         raise ConfigProblem(f"{path!r} leads into a value that is neither a map nor a list")
@@ -75,20 +86,27 @@ def _key_in(node: Any, step: Step, path: str, *, may_grow: bool) -> Any:
     return step if step in node or may_grow else None
 
 
-def _one(node: Any, key: Any, rest: list[Step], find: Any, path: str, new_map: Callable[[], Any], new_list: Callable[[], Any]) -> None:
-    current = node[key] if isinstance(node, MutableSequence) or key in node else None
+def _put(node: Any, key: Any, value: Any) -> None:
+    if isinstance(node, MutableSequence) and key == len(node):
+        node.append(value)
+    else:
+        node[key] = value
+
+
+def _one(node: Any, key: Any, rest: list[Step], find: Any, path: str, kind: Kind) -> None:
+    current = node[key] if (key < len(node) if isinstance(node, MutableSequence) else key in node) else None
     if not rest:
         if isinstance(current, MutableMapping | MutableSequence) and isinstance(find, dict):
             return
         new = wanted(find, None if current is None else text_of(current))
         if new is not UNCHANGED:
-            value = typed(new, current)
+            value = kind.typed(new, current)
             if type(value) is not type(current) or value != current:
-                node[key] = value
+                _put(node, key, value)
         return
     if current is None:
         if isinstance(find, dict) or rest[0] == "*":
             return
-        node[key] = new_list() if isinstance(rest[0], int) else new_map()
+        _put(node, key, kind.new_list() if isinstance(rest[0], int) else kind.new_map(node))
         current = node[key]
-    _change(current, rest, find, path, new_map, new_list)
+    _change(current, rest, find, path, kind)

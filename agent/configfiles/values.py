@@ -10,7 +10,8 @@ REGEX = "regex:"
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,18})?\Z")
 _GROUP = re.compile(r"\$(?:(\d{1,2})|\{(\d{1,2})\})")
-_YES_NO = frozenset({"yes", "no", "on", "off", "true", "false"})
+_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+"""What the daemons eggs come from read as a boolean, where the file has one."""
 
 
 class ConfigProblem(Exception):
@@ -88,8 +89,8 @@ def typed(value: Any, current: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    if isinstance(current, bool) or (isinstance(current, str) and current.lower() in _YES_NO and value.lower() in ("true", "false")):
-        return {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(current, bool):
+        return _TRUTH.get(value.lower(), value)
     if isinstance(current, int | float):
         return _number(value)
     if isinstance(current, str):

@@ -56,4 +56,10 @@ class Tidy(Part, frozen=True):
     """`node.tidy` -> {}: forget what is no longer needed."""
 
 
-NODE_RPCS: dict[str, type[Part]] = {"node.tidy": Tidy, "stock.list": StockList, "stock.remove": StockRemove}
+class CommandCancel(Part, frozen=True):
+    """`node.cancel` -> {"found": bool}: give up a `node.image_pull` that waits or goes on; its result says `cancelled`."""
+
+    command_id: str
+
+
+NODE_RPCS: dict[str, type[Part]] = {"node.tidy": Tidy, "stock.list": StockList, "stock.remove": StockRemove, "node.cancel": CommandCancel}

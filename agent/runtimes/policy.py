@@ -48,6 +48,10 @@ class LocalPolicy:
     """May people publish their containers by tunnels of their own?"""
     tunnel_image: str = TUNNEL_IMAGE
     """What a tunnel's program is taken from. Only this file names it: the panel can't have another program run there."""
+    image_disk_floor_percent: float = 10.0
+    """So much of the engine's disk stays free of images: a pull is refused, or broken off, before that."""
+    pulls_at_once: int = 3
+    """Further ones wait their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ def load_policy(folder: Path) -> LocalPolicy:
     """From `policy.json` in the agent's own folder (closed if there is none). The panel has no way to write it.
 
     Keys: privileged, host_network, install_scripts, adopt, tunnels (booleans), cap_add, devices, bind_prefixes (lists), port_min, port_max (numbers),
-    tunnel_image (text).
+    tunnel_image (text), image_disk_floor_percent, pulls_at_once (numbers).
 
     Raises:
         RuntimeFailure: `invalid_spec`, if the file can't be understood: better no agent than one that is open by mistake.
@@ -187,6 +191,8 @@ def load_policy(folder: Path) -> LocalPolicy:
         adopt=found.adopt,
         tunnels=found.tunnels,
         tunnel_image=found.tunnel_image,
+        image_disk_floor_percent=min(95.0, max(0.0, found.image_disk_floor_percent)),
+        pulls_at_once=max(1, found.pulls_at_once),
     )
 
 
@@ -202,3 +208,5 @@ class _PolicyFile(msgspec.Struct, forbid_unknown_fields=True):
     adopt: bool = False
     tunnels: bool = True
     tunnel_image: str = TUNNEL_IMAGE
+    image_disk_floor_percent: float = 10.0
+    pulls_at_once: int = 3

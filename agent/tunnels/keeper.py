@@ -204,9 +204,10 @@ class Tunnels:
     async def _settle(self, container_id: str, watched: Watched, run: TunnelRun | None) -> None:
         desk = self._need()
         if watched.beginning is not None:
-            if not watched.beginning.done():
-                return
-            watched.beginning = None
+            if watched.beginning.done():  # `run` may have been listed before that: made, not yet started, would look like ended
+                watched.beginning = None
+                self._kick.set()
+            return
         report = self._seen(container_id)
         if report is None or report.state not in ("running", "paused", "restarting"):
             if run is not None:

@@ -266,7 +266,7 @@ class LogAlerts(APIView):
         body = checked(LogAlertSerializer, request.data)
         if LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
             raise Conflict(f"{container.name} has {MOST_ALERTS} alerts: remove one first.", code="too_many")
-        made = LogAlert.objects.create(container=container, created_by=cast(Any, request.user), **body)
+        made = LogAlert.objects.create(container=container, created_by=cast(Any, request.user), seen_seq=logs.end_of(container), **body)
         record("containers.log_alert_added", actor=actor_of(request), target=target(container), after={"pattern": made.pattern})
         return Response(LogAlertSerializer(made).data, status=status.HTTP_201_CREATED)
 

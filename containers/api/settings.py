@@ -15,11 +15,11 @@ from containers import access
 from containers.api.serializers import ContainerChangeSerializer, ExecResultSerializer, PortSerializer, SomeLimitsSerializer
 from containers.api.views import ASKS_NODE, actor_of, checked, spread
 from containers.models import Container, ContainerTunnel
-from containers.services import edit, scripts, tunnels
+from containers.services import edit, idle, scripts, tunnels
 from containers.services.limits import LIMITS
 from containers.services.manners import settings_of
 from containers.variables import shown_variables
-from lormas.common.api.serializers import StrictSerializer
+from lormas.common.api.serializers import StrictSerializer, TimeField
 from nodes.api.operations import OperationSerializer
 
 MAX_SCRIPT = 64 * 1024
@@ -43,6 +43,12 @@ class SettingsChangeSerializer(ContainerChangeSerializer):
     readiness = ReadinessSerializer(required=False)
     auto_start = serializers.BooleanField(required=False, help_text="Start it again when its node or engine comes back.")
     auto_heal = serializers.BooleanField(required=False, help_text="Restart it when its health check fails: 5 times in 30 minutes at most.")
+    idle_timeout_seconds = serializers.IntegerField(
+        min_value=0,
+        max_value=31_536_000,
+        required=False,
+        help_text="Stop it when nobody has used it for so long, after a warning; 0: never. From 60.",
+    )
     tunnel_token = serializers.CharField(
         max_length=8192,
         required=False,
@@ -53,6 +59,11 @@ class SettingsChangeSerializer(ContainerChangeSerializer):
     apply = serializers.ChoiceField(
         choices=["later", "now"], default="later", help_text="now: restart it at once where that is needed; later: at its next start."
     )
+
+    def validate_idle_timeout_seconds(self, value: int) -> int:
+        if 0 < value < 60:
+            raise serializers.ValidationError("60 seconds at least, or 0 for never.", code="min_value")
+        return value
 
 
 class SettingsSerializer(StrictSerializer):
@@ -73,6 +84,7 @@ class SettingsSerializer(StrictSerializer):
     readiness = ReadinessSerializer()
     auto_start = serializers.BooleanField()
     auto_heal = serializers.BooleanField()
+    idle_timeout_seconds = serializers.IntegerField(help_text="0: it is never stopped for want of use.")
     has_tunnel_token = serializers.BooleanField()
     revision = serializers.IntegerField(help_text="Number of the newest revision; 1 as long as nothing was changed.")
     pending = serializers.BooleanField(help_text="Something was changed that its next start brings.")
@@ -197,3 +209,31 @@ class ExecuteScript(APIView):
         body = checked(ExecuteScriptSerializer, request.data or {})
         done = scripts.run_now(container, script=body.get("script"), timeout_seconds=body["timeout_seconds"], actor=actor_of(request))
         return Response(done)
+
+
+class IdleSerializer(StrictSerializer):
+    """Its idle timeout: when it was used last, and when it stops unless somebody uses it (null: nothing stops it)."""
+
+    timeout_seconds = serializers.IntegerField()
+    used_at = TimeField(allow_null=True)
+    used_by = serializers.CharField(
+        allow_blank=True,
+        help_text="start, terminal, console, command, files, network, power, backup, operation, schedule, settings, wish or unknown.",
+    )
+    stops_at = TimeField(allow_null=True)
+    is_warned = serializers.BooleanField(help_text="People have been told that it stops soon.")
+    stopped_at = TimeField(allow_null=True, help_text="It was stopped for want of use, and has not run since.")
+
+
+class ContainerIdle(APIView):
+    """When it stops for want of use; `POST` lets it go on for its whole timeout."""
+
+    @extend_schema(responses={200: IdleSerializer})
+    def get(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id)
+        return Response(IdleSerializer(idle.standing(container)).data)
+
+    @extend_schema(request=None, responses={200: IdleSerializer})
+    def post(self, request: Request, container_id: str) -> Response:
+        container = access.get_container(request.user, container_id, "containers.start")
+        return Response(IdleSerializer(idle.keep_running(container, actor=actor_of(request))).data)

@@ -50,6 +50,7 @@ urlpatterns = [
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>", rollouts.RolloutDetail.as_view(), name="eggs-rollout"),
     path("eggs/<uuid:egg_id>/rollouts/<uuid:rollout_id>/revert", rollouts.RolloutRevert.as_view(), name="eggs-rollout-revert"),
     path("containers/<uuid:container_id>/clear_state", views.ContainerClearState.as_view(), name="containers-clear-state"),
+    path("containers/<uuid:container_id>/idle", settings.ContainerIdle.as_view(), name="containers-idle"),
     path("containers/<uuid:container_id>/settings", settings.ContainerSettingsView.as_view(), name="containers-settings"),
     path("containers/<uuid:container_id>/settings/preview", settings.SettingsPreview.as_view(), name="containers-settings-preview"),
     path("containers/<uuid:container_id>/settings/startup-script", settings.StartupScript.as_view(), name="containers-startup-script"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
 
-from containers import access
+from containers import access, uses
 from containers.live.basics import Refusal, container_of, integer_of, run_apart, text_of
 from containers.models import Container, ExecRecord
 from containers.services import execs
@@ -242,6 +242,8 @@ async def terminal_input(socket: ClientSocket, message: dict[str, Any]) -> None:
     data = text_of(message, "data", limit=32_768)
     view = await _view(socket, message)
     if data:
+        if uses.is_due(view.container_id):
+            await database_sync_to_async(uses.used)(view.container_id, "terminal")
         await view.stream.write(data.encode("utf-8", "replace"))
 
 

@@ -2,6 +2,7 @@ from containers.models.backups import Backup, BackupDestination, BackupPolicy, B
 from containers.models.container import Container
 from containers.models.execs import ExecRecord, RecordingPolicy
 from containers.models.grants import ContainerRoleGrant, ContainerUserGrant
+from containers.models.idleness import Idleness
 from containers.models.logbook import KeptLog, LogAlert, LogFilter
 from containers.models.moving import LeftCopy, Migration
 from containers.models.port import Port
@@ -23,6 +24,7 @@ __all__ = [
     "ContainerTunnel",
     "ContainerUserGrant",
     "ExecRecord",
+    "Idleness",
     "KeptLog",
     "LeftCopy",
     "LogAlert",

@@ -17,7 +17,7 @@ from agent.protocol.commands import CreatePayload
 from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryAuth, StopSpec
 from audit.services import Actor, record
 from containers import whereabouts
-from containers.models import Container, Port
+from containers.models import Container, ContainerSettings, Port
 from containers.services import quotas
 from containers.services.locks import require_online, take
 from containers.services.manners import with_manners
@@ -101,6 +101,8 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
                 container.save(force_insert=True)
         except IntegrityError:
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken") from None
+        if data.is_session:
+            ContainerSettings.objects.create(container=container, idle_timeout_seconds=settings.SESSION_IDLE_TIMEOUT)
         allocate_ports(container, node, wishes)
         spec = render_spec(container)
         container.spec = as_kept(spec)

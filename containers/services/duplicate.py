@@ -10,6 +10,7 @@ from accounts.access import has
 from audit.services import Actor
 from containers.models import Container, ContainerSettings
 from containers.services.create import NewContainer, PortWish, create_container
+from containers.services.edit import OWN
 from containers.services.manners import settings_of
 from containers.spec import Asked
 from containers.variables import shown_variables
@@ -71,9 +72,7 @@ def duplicate(container: Container, *, name: str = "", start: bool = True, user:
     with transaction.atomic():
         made, operation = create_container(user=user, actor=actor, data=data)
         if own.pk is not None and not own._state.adding:
-            ContainerSettings.objects.create(
-                container=made, startup_script=own.startup_script, readiness=own.readiness, auto_start=own.auto_start, auto_heal=own.auto_heal
-            )
+            ContainerSettings.objects.create(container=made, **{name: getattr(own, name) for name in OWN})
     return made, operation
 
 

@@ -10,6 +10,7 @@ import msgspec
 from django.db import IntegrityError, transaction
 
 from audit.services import Actor, record
+from containers import uses
 from containers.models import Container, ContainerSettings
 from containers.services import limits, ports, quotas, revisions
 from containers.services.create import PortWish, forbidden_values, render_spec
@@ -20,9 +21,9 @@ from containers.variables import asked, for_journal, merged
 from lormas.common.errors import Conflict, FieldError, Invalid
 from nodes.models import Operation
 
-OWN = ("startup_script", "readiness", "auto_start", "auto_heal")
+OWN = ("startup_script", "readiness", "auto_start", "auto_heal", "idle_timeout_seconds")
 """Kept in `ContainerSettings`."""
-NOW = frozenset({"name", "description", "restart_policy", "labels", "auto_start", "auto_heal", "disk_bytes"})
+NOW = frozenset({"name", "description", "restart_policy", "labels", "auto_start", "auto_heal", "idle_timeout_seconds", "disk_bytes"})
 """Count at once."""
 AT_START = frozenset({"startup_script", "readiness"})
 """Count from the next start; nothing that runs has to be ended for them."""
@@ -157,6 +158,8 @@ def _write(row: Container, own: ContainerSettings, changed: dict[str, Any]) -> N
         for name, value in mine.items():
             setattr(own, name, value)
         own.save()
+    if "idle_timeout_seconds" in mine:
+        uses.timeout_changed(row.pk)
 
 
 def _reach(row: Container, names: set[str], *, user: Any, dry: bool, in_place: bool) -> Outcome:

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from agent.protocol.inside import ProcessSignal, RecordingDelete, TerminalKill
 from audit.services import Actor, record
-from containers import logs
+from containers import logs, uses
 from containers.models import Container, ExecRecord, RecordingPolicy
 from containers.services.publish import target
 from lormas.common import clock
@@ -26,6 +26,7 @@ def begin_exec(
     container: Container, *, user: Any, actor: Actor, command: str, working_dir: str = "", kind: str = ExecRecord.Kind.COMMAND
 ) -> ExecRecord:
     """Written down before it runs, so that what breaks off is in the history and the journal too."""
+    uses.used(container.pk, "terminal" if kind == ExecRecord.Kind.TERMINAL else "command")
     with transaction.atomic():
         made = ExecRecord.objects.create(
             container=container, user=user, kind=kind, command=command[:COMMAND_CHARACTERS], working_dir=working_dir[:4096]
@@ -37,6 +38,8 @@ def begin_exec(
 
 def end_exec(made: ExecRecord, *, exit_code: int | None, error: str = "") -> None:
     """First end wins."""
+    if made.kind == ExecRecord.Kind.COMMAND:  # a terminal that is only looked at is no use: its keys are
+        uses.used(made.container_id, "command")
     ExecRecord.objects.filter(pk=made.pk, finished_at__isnull=True).update(finished_at=clock.now(), exit_code=exit_code, error=error[:64])
 
 
@@ -68,6 +71,7 @@ def remove_policy(policy: RecordingPolicy, *, actor: Actor) -> None:
 
 def signal_process(container: Container, *, pid: int, signal: str, actor: Actor) -> None:
     """Raises Conflict `no_such_process`, NodeUnavailable..."""
+    uses.used(container.pk, "command")
     logs.ask(container, "process.signal", ProcessSignal(pid=pid, signal=signal))
     record("containers.process_signal", actor=actor, target=target(container), after={"pid": pid, "signal": signal})
 

@@ -13,6 +13,7 @@ from agent.protocol.commands import CreatePayload, EmptyPayload, KillPayload, Re
 from agent.protocol.messages import ContainerSpec, Part, StopSpec
 from agent.protocol.parts import ConfigEdit
 from audit.services import Actor, record
+from containers import uses
 from containers.models import Container
 from containers.services import crashes
 from containers.services.create import registry_auth, render_spec
@@ -63,6 +64,7 @@ def act(
     actor: Actor,
     timeout_seconds: float | None = None,
     automatic: bool = False,
+    reason: str = "",
     edits: Sequence[ConfigEdit] = (),
 ) -> Operation:
     """Ask the container's node for a power action; the operation tells how it ends.
@@ -70,6 +72,7 @@ def act(
     Args:
         timeout_seconds: for stop and restart, how long to wait before killing; None = as its egg says.
         automatic: a restart by policy; the journal says so.
+        reason: why, where no person asked: a sentence for the journal.
         edits: changes of its files for this start alone (start and restart).
 
     Raises:
@@ -85,6 +88,8 @@ def act(
             check_allowed(container, action)
         kind, payload, seconds = _payload(container, action, timeout_seconds, list(edits))
         operation = take(container, action, user=user, deadline_seconds=seconds)
+        if user is not None:
+            uses.used(container.pk, "power", at_once=True)
         if action in DESIRED:
             changes: dict[str, Any] = {"desired": DESIRED[action]}
             if not automatic:
@@ -100,7 +105,9 @@ def act(
             epoch=container.epoch,
             deadline_seconds=seconds,
         )
-        record(f"containers.{action}", actor=actor, target=target(container), message="Restarted by its restart policy." if automatic else "")
+        record(
+            f"containers.{action}", actor=actor, target=target(container), message=reason or ("Restarted by its restart policy." if automatic else "")
+        )
         announce(container)
     return operation
 

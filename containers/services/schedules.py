@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from audit.services import Actor, record
-from containers import access
+from containers import access, logs
 from containers.models import Container, Schedule
 from containers.schedule_rules import checked_steps, checked_when, next_runs, rights_for
 from containers.services.publish import target
@@ -72,12 +72,13 @@ def add(container: Container, *, user: Any, actor: Actor, given: dict[str, Any])
     """Raises Invalid, Forbidden, Conflict `too_many`, `name_taken`."""
     fields = checked(container, given)
     require_rights(user, container, fields["steps"])
+    memory = _beginning(container, fields)
     with transaction.atomic():
         Container.objects.select_for_update(of=("self",)).get(pk=container.pk)  # so that rivals can't pass the limit together
         if container.schedules.count() >= MOST_PER_CONTAINER:
             raise Conflict(f"{container.name} has {MOST_PER_CONTAINER} schedules: remove one first.", code="too_many")
         made = Schedule(container=container, author=user, **fields)
-        made.next_at, made.memory = next_at(made), {}
+        made.next_at, made.memory = next_at(made), memory
         _save(made)
         record("containers.schedule_added", actor=actor, target=target(container), after=shown(made))
     return made
@@ -85,6 +86,7 @@ def add(container: Container, *, user: Any, actor: Actor, given: dict[str, Any])
 
 def change(schedule: Schedule, *, user: Any, actor: Actor, given: dict[str, Any]) -> Schedule:
     """Whoever changes it answers for all of it: it runs with their rights from now on. Raises as `add`."""
+    memory = _beginning(schedule.container, checked(schedule.container, given, schedule))
     with transaction.atomic():
         schedule = Schedule.objects.select_for_update(of=("self",)).select_related("container").get(pk=schedule.pk)
         before = shown(schedule)
@@ -92,10 +94,19 @@ def change(schedule: Schedule, *, user: Any, actor: Actor, given: dict[str, Any]
         require_rights(user, schedule.container, fields["steps"])
         for name, value in fields.items():
             setattr(schedule, name, value)
-        schedule.author, schedule.next_at, schedule.memory = user, next_at(schedule), {}
+        schedule.author, schedule.next_at, schedule.memory = user, next_at(schedule), memory
         _save(schedule)
         record("containers.schedule_changed", actor=actor, target=target(schedule.container), before=before, after=shown(schedule))
     return schedule
+
+
+def _beginning(container: Container, fields: dict[str, Any]) -> dict[str, Any]:
+    """What a trigger is to know from the start: each line after this moment counts, also those before its first look. Asks the node: outside of
+    transactions."""
+    if fields["trigger"] != Schedule.Trigger.LOG or not fields["is_enabled"]:
+        return {}
+    end = logs.end_of(container)
+    return {"seq": end} if end >= 0 else {}
 
 
 def remove(schedule: Schedule, *, actor: Actor) -> None:

@@ -10,6 +10,8 @@ from eggs.definition import MAX_VARIABLES, DefaultLimits, EggDefinition, Health,
 from eggs.formats import plain
 from eggs.formats.collections import MAX_EGGS, Contents, Found, Skipped
 from eggs.formats.extension import is_path
+from eggs.formats.inheriting import Family
+from eggs.formats.interpolation import Asked
 from eggs.problems import EggRefused, Warnings
 
 _NAMESPACE: Final = uuid.UUID("6f0f2f43-7f0e-4c61-9a5e-0d3b8f1c2a11")
@@ -17,12 +19,11 @@ _TAKEN: Final = frozenset(
     (
         "image", "command", "entrypoint", "environment", "ports", "expose", "volumes", "tmpfs", "healthcheck", "deploy", "mem_limit", "cpus",
         "pids_limit",
-        "privileged", "network_mode", "devices", "cap_add", "user", "working_dir", "tty", "stdin_open", "stop_signal", "stop_grace_period", "restart",
-        "container_name", "labels", "build", "cap_drop", "init", "platform", "pull_policy", "mem_reservation", "volumes_from", "pid", "ipc", "uts",
-        "userns_mode", "cgroup", "cgroup_parent", "extends", "env_file", "annotations",
+        "privileged", "network_mode", "devices", "cap_add", "user", "working_dir", "tty", "stdin_open", "stop_signal", "stop_grace_period",
+        "container_name", "labels", "build", "volumes_from", "pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent", "extends", "env_file",
     )
 )  # fmt: skip
-_INTERPOLATION: Final = re.compile(r"\$(?:(\$)|\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|([A-Za-z_]\w*))", re.ASCII)
+_FLAT: Final = frozenset(("mem_limit", "cpus", "pids_limit", "network_mode", "user", "working_dir", "stop_signal", "stop_grace_period", "restart"))
 _BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*\Z", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -32,15 +33,17 @@ _SIGNAL: Final = re.compile(r"(?:SIG)?(INT|TERM|ABRT|KILL|QUIT|HUP|USR1|USR2|WIN
 
 def contents(raw: dict[str, Any]) -> Contents:
     """All services of a file."""
-    project = raw.get("name") if isinstance(raw.get("name"), str) else ""
-    found = Contents()
+    project = plain.text_of(raw.get("name")).strip()
+    found, family = Contents(), Family(raw["services"])
     for name, service in list(raw["services"].items())[:MAX_EGGS]:
         try:
             warnings = Warnings()
-            definition = egg_of(str(name), service, project=str(project or ""), warnings=warnings)
+            definition = egg_of(str(name).strip(), family.whole(service), project=project, warnings=warnings)
         except EggRefused as refused:
             found.skipped.append(Skipped(str(name)[:191], refused.code, refused.detail))
         else:
+            if raw.get("include"):
+                warnings.add("W_INCLUDE", "include is left out: the files that it names are not fetched.")
             found.eggs.append(Found(definition, "COMPOSE", warnings.all()))
     return found
 
@@ -51,11 +54,10 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         raise EggRefused("E_NOT_MAPPING", "It is no object.")
     if not name.strip():
         raise EggRefused("E_NAME", "It has no name.")
-    if "extends" in service:
-        raise EggRefused("E_NEEDS_GIT", "It extends a service of another place: write it out.")
     if "build" in service and not service.get("image"):
         raise EggRefused("E_NEEDS_BUILD", "Its image is built from source: build and push it, then name it by `image`.")
-    asked = _Asked(warnings)
+    asked = Asked(warnings)
+    service = {key: asked.flat(value) if key in _FLAT else value for key, value in service.items()}
     image = plain.image_of(asked.flat(service.get("image")))
     folders = plain.Folders(warnings)
     tmpfs = _volumes(service, folders, warnings, asked)
@@ -83,70 +85,15 @@ def egg_of(name: str, service: Any, *, project: str, warnings: Warnings) -> EggD
         user=_user(service.get("user"), warnings),
         tty=service.get("tty") is True,
         tmpfs=tmpfs,
-        health=_health(service.get("healthcheck"), warnings),
-        limits=_limits(service),
+        health=_health(service.get("healthcheck"), warnings, asked),
+        limits=_limits(service, asked),
         data_target=folders.data_target,
         ports=ports,
         privileges=privileges,
     )
 
 
-class _Asked:
-    """`${NAME}`, `${NAME:-default}`, `${NAME:?why}` and `$$`: what the file leaves to its user becomes variables of the egg."""
-
-    def __init__(self, warnings: Warnings) -> None:
-        self._warnings = warnings
-        self.names: dict[str, tuple[str, bool]] = {}
-        """name -> (default, required)"""
-
-    def _note(self, match: re.Match[str]) -> tuple[str, str]:
-        name = match[2] or match[5]
-        how, rest = match[3] or "", match[4] or ""
-        default = rest if how in ("-", ":-") else ""
-        known = self.names.get(name, ("", False))
-        self.names[name] = (known[0] or default, known[1] or "?" in how)
-        return name, default
-
-    def flat(self, value: Any) -> Any:
-        """Filled in with the defaults."""
-        if not isinstance(value, str):
-            return value
-
-        def fill(match: re.Match[str]) -> str:
-            if match[1]:
-                return "$"
-            name, default = self._note(match)
-            if (match[3] or "").endswith("+"):
-                return ""
-            self._warnings.add("W_INTERPOLATED", f"${{{name}}} stands where an egg can't ask for it: its default is written in its place.")
-            self.names.pop(name, None)
-            return default
-
-        return _INTERPOLATION.sub(fill, value)
-
-    def words(self, word: str) -> str:
-        """As an egg writes it: `{{NAME}}`."""
-        return _INTERPOLATION.sub(lambda match: "$" if match[1] else "{{" + self._note(match)[0] + "}}", word)
-
-    def value(self, text: str) -> tuple[str, bool, str]:
-        """(default, required, the one name that it is) of a value in the environment."""
-        match = _INTERPOLATION.fullmatch(text)
-        if match is not None and not match[1]:
-            name = match[2] or match[5]
-            how, rest = match[3] or "", match[4] or ""
-            return (rest if how in ("-", ":-") else ""), "?" in how, name
-        return self.flat(text), False, ""
-
-    def variables(self, taken: set[str]) -> list[Variable]:
-        """Those that stand in commands and are no variable yet."""
-        return [
-            plain.variable(name, default=default, rules=["required" if required else "nullable", "string"])
-            for name, (default, required) in self.names.items()
-            if name not in taken
-        ]
-
-
-def _environment(found: Any, warnings: Warnings, asked: _Asked) -> list[Variable]:
+def _environment(found: Any, warnings: Warnings, asked: Asked) -> list[Variable]:
     if isinstance(found, list):
         pairs = [(name, value if equals else None) for name, equals, value in (plain.text_of(item).partition("=") for item in found)]
     elif isinstance(found, dict):
@@ -166,7 +113,7 @@ def _environment(found: Any, warnings: Warnings, asked: _Asked) -> list[Variable
     return made
 
 
-def _volumes(service: dict[str, Any], folders: plain.Folders, warnings: Warnings, asked: _Asked) -> list[str]:
+def _volumes(service: dict[str, Any], folders: plain.Folders, warnings: Warnings, asked: Asked) -> list[str]:
     tmpfs = [text.partition(":")[0] for item in _list(service.get("tmpfs"))[: plain.MAX_ITEMS] if (text := plain.text_of(item))]
     for item in _list(service.get("volumes"))[: plain.MAX_ITEMS]:
         if isinstance(item, dict):
@@ -209,7 +156,16 @@ def _privileges(service: dict[str, Any], warnings: Warnings) -> list[Privilege]:
 
 
 def _leftovers(service: dict[str, Any], warnings: Warnings) -> None:
-    others = sorted(str(key)[:32] for key in service if key not in _TAKEN and not str(key).startswith("x-"))
+    others = [str(key)[:32] for key in service if key not in _TAKEN and not str(key).startswith("x-")]
+    if plain.text_of(service.get("restart")) in ("no", "false", ""):
+        others = [key for key in others if key != "restart"]
+    inner: Any = service
+    for place, known in (("deploy", {"resources"}), ("deploy.resources", {"limits"}), ("deploy.resources.limits", {"cpus", "memory", "pids"})):
+        inner = inner.get(place.rpartition(".")[2])
+        if not isinstance(inner, dict):
+            break
+        others += [f"{place}.{str(key)[:32]}" for key in inner if key not in known and not str(key).startswith("x-")]
+    others.sort()
     if others:
         warnings.add("W_IGNORED", f"Not kept: {', '.join(others[:12])}.")
     if service.get("labels"):
@@ -220,7 +176,7 @@ def _leftovers(service: dict[str, Any], warnings: Warnings) -> None:
         warnings.add("W_BUILD", "build is left out: the image is pulled.")
 
 
-def _ports(service: dict[str, Any], warnings: Warnings, asked: _Asked) -> list[Any]:
+def _ports(service: dict[str, Any], warnings: Warnings, asked: Asked) -> list[Any]:
     ports: list[Any] = []
     for item in _list(service.get("ports"))[: plain.MAX_ITEMS]:
         flat = {key: asked.flat(value) for key, value in item.items()} if isinstance(item, dict) else asked.flat(item)
@@ -228,14 +184,17 @@ def _ports(service: dict[str, Any], warnings: Warnings, asked: _Asked) -> list[A
     return ports[: plain.MAX_PORTS]
 
 
-def _health(found: Any, warnings: Warnings) -> Health | None:
-    if not isinstance(found, dict) or found.get("disable") is True:
+def _health(found: Any, warnings: Warnings, asked: Asked) -> Health | None:
+    if not isinstance(found, dict):
         return None
+    if found.get("disable") is True:  # the image's own as well
+        return Health(test=["NONE"])
+    found = {key: asked.deep(value) for key, value in found.items()}
     test = found.get("test")
     if isinstance(test, str) and test.strip():
-        argv = ["CMD-SHELL", test.replace("$$", "$")]
+        argv = ["CMD-SHELL", test]
     elif isinstance(test, list) and test and all(isinstance(word, str) for word in test) and test[0] in ("CMD", "CMD-SHELL", "NONE"):
-        argv = [word.replace("$$", "$") for word in test]
+        argv = test
     else:
         warnings.add("W_HEALTHCHECK", "The healthcheck is not understood and left out.")
         return None
@@ -249,16 +208,16 @@ def _health(found: Any, warnings: Warnings) -> Health | None:
     )
 
 
-def _limits(service: dict[str, Any]) -> DefaultLimits:
+def _limits(service: dict[str, Any], asked: Asked) -> DefaultLimits:
     deploy = service.get("deploy")
     resources = deploy.get("resources") if isinstance(deploy, dict) else None
     limits = resources.get("limits") if isinstance(resources, dict) else None
-    limits = limits if isinstance(limits, dict) else {}
-    pids = limits.get("pids", service.get("pids_limit"))
+    limits = asked.deep(limits) if isinstance(limits, dict) else {}
+    pids = plain.text_of(limits.get("pids", service.get("pids_limit")))
     return DefaultLimits(
         cpus=_number(limits.get("cpus", service.get("cpus"))),
         memory_bytes=_size(limits.get("memory", service.get("mem_limit"))),
-        pids=pids if isinstance(pids, int) and not isinstance(pids, bool) and 0 < pids <= 65536 else 0,
+        pids=int(pids) if pids.isascii() and pids.isdigit() and len(pids) < 6 and int(pids) <= 65536 else 0,
     )
 
 

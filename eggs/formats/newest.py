@@ -88,9 +88,7 @@ def _words(value: Any, name: str, warnings: Warnings) -> list[str]:
     if isinstance(value, str) and value:
         if name == "tags":
             warnings.add("W_TAGS_STRING", "tags is a text, not a list.")
-        if value.strip() in ("{}", "[]"):
-            return []
-        return [value]
+        return [] if value.strip() in ("", "{}", "[]") else [value.strip()]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [item.strip() for item in items if isinstance(item, str) and item.strip()][:256]
 
@@ -203,7 +201,7 @@ def _objects(config: Raw, part: str) -> Raw:
         if not value.strip():
             return {}
         try:
-            value = strictjson.loads(value.encode(), max_bytes=1_000_000, duplicates=[])
+            value = strictjson.loads(value.encode(), max_bytes=1_000_000, duplicates=[], wide=True)
         except (strictjson.NotJson, UnicodeEncodeError) as error:
             raise EggRefused("E_CONFIG", f"config.{part} is not JSON: {error}.") from error
         if value in (None, [], ""):

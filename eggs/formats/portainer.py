@@ -140,6 +140,9 @@ def _privileges(template: dict[str, Any], warnings: Warnings) -> list[Privilege]
 
 def _variables(found: Any, warnings: Warnings) -> list[Variable]:
     made: list[Variable] = []
+    if found and not isinstance(found, list):
+        warnings.add("W_ENV", "env is no list and is left out.")
+        return made
     if len(_list(found)) > MAX_VARIABLES:
         raise EggRefused("E_VARIABLES", f"An egg has {MAX_VARIABLES} variables at most.")
     for item in _list(found):

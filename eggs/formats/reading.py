@@ -28,7 +28,7 @@ def read(data: bytes, *, filename: str, warnings: Warnings) -> Any:
         return _json(data, warnings)
     if begins_as_json:  # JSON under a YAML name: read as what it is, if it is that without a fault
         try:
-            return strictjson.loads(data, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH)
+            return strictjson.loads(data, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH, wide=True)
         except strictjson.NotJson:
             pass
     return _yaml(data)
@@ -37,7 +37,7 @@ def read(data: bytes, *, filename: str, warnings: Warnings) -> Any:
 def _json(data: bytes, warnings: Warnings) -> Any:
     repeated: list[str] = []
     try:
-        value = strictjson.loads(data, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH, duplicates=repeated)
+        value = strictjson.loads(data, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH, duplicates=repeated, wide=True)
     except strictjson.NotJson as error:
         raise EggRefused("E_NUL" if error.code == "nul" else "E_SYNTAX", f"The file is not acceptable JSON: {error}.") from error
     if repeated:

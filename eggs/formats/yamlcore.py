@@ -14,7 +14,8 @@ import yaml
 from lormas.common.strictjson import INT_MAX, INT_MIN
 
 MAX_NODES: Final = 50_000
-MAX_ALIASES: Final = 32
+MAX_ALIASES: Final = 512
+"""A Compose file of forty services has one or two for each; what they multiply is counted in nodes and characters."""
 MAX_CHARS: Final = 2_000_000
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # only its parser is used
 _TAG: Final = "tag:yaml.org,2002:"

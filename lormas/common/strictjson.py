@@ -22,19 +22,27 @@ def _constant(name: str) -> NoReturn:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 20:
-        raise NotJson("number", "a whole number is out of range")
-    number = int(text)
-    if not INT_MIN <= number <= INT_MAX:
+    number = _wide_integer(text)
+    if isinstance(number, str):
         raise NotJson("number", "a whole number is out of range")
     return number
 
 
 def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
+    number = _wide_float(text)
+    if isinstance(number, str):
         raise NotJson("number", "a number is out of range")
     return number
+
+
+def _wide_integer(text: str) -> int | str:
+    number = int(text) if len(text) <= 20 else INT_MAX + 1
+    return number if INT_MIN <= number <= INT_MAX else text
+
+
+def _wide_float(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _check(value: Any, *, max_depth: int) -> None:
@@ -56,11 +64,12 @@ def _check(value: Any, *, max_depth: int) -> None:
                 stack.extend((child, depth + 1) for child in item)
 
 
-def loads(data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[str] | None = None) -> Any:
+def loads(data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[str] | None = None, wide: bool = False) -> Any:
     """Decode UTF-8 JSON.
 
     Args:
         max_bytes: larger input is refused before it is read.
+        wide: numbers outside 64 bits are good JSON that we have no type for; they become the text that stands there.
         duplicates: None refuses a repeated key; a list collects them instead (the last one wins).
 
     Raises:
@@ -88,8 +97,9 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise NotJson("encoding", "not UTF-8") from None
+    integer, real = (_wide_integer, _wide_float) if wide else (_integer, _float)
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=integer, parse_float=real)
     except json.JSONDecodeError as error:
         raise NotJson("syntax", f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:

@@ -217,7 +217,6 @@ def ago_word(seconds: float) -> str:
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 
-@register.filter("span")
 def span_word(seconds: float) -> str:
     """`45s`, `3m 45s`, `2h 5m`, `3d 1h`."""
     whole = max(0, int(seconds))
@@ -227,6 +226,13 @@ def span_word(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes}m"
     return f"{minutes}m {whole % 60}s" if minutes else f"{whole}s"
+
+
+@register.filter
+def span(seconds: float) -> str:
+    """A length that was chosen: `50m` and `2h`, not `50m 0s` and `2h 0m`."""
+    first, _, rest = span_word(seconds).partition(" ")
+    return first if rest[:-1] == "0" else f"{first} {rest}".strip()
 
 
 def _moment(value: Any) -> datetime | None:

@@ -133,7 +133,7 @@ ENTRY_WORDS: dict[str, Any] = {
     "machines.clean": lazy("proved clean"),
     "machines.clean_again": lazy("tried again to clean"),
     "reservations.create": lazy("reserved"),
-    "reservations.queue": lazy("queued for"),
+    "reservations.queue": lazy("queued"),
     "reservations.served": lazy("started from the queue"),
     "reservations.active": lazy("made ready"),
     "reservations.extend": lazy("extended"),

@@ -326,3 +326,20 @@ async def test_any_order_of_duplicates_settles_each_command_once(inside: Any) ->
         for result in i.of(wire.Result):
             seen.setdefault(result.command_id, set()).add(msgspec.json.encode(result))
         assert all(len(variants) == 1 for variants in seen.values())
+
+
+async def test_a_pull_that_goes_on_is_given_up_when_a_person_cancels_it(inside: Any) -> None:
+    """J07: what touches a container is never torn so."""
+    async with inside() as i:
+        i.runtime.capabilities = i.runtime.capabilities | {"pull"}
+        i.runtime.gates["pull"] = i.runtime.gates["create"] = asyncio.Event()
+        pull = msgspec.structs.replace(command_of("node.image_pull"), container_id="", payload={"image": "big:1"})
+        create = command_of("container.create")
+        for command in (pull, create):
+            await i.dispatcher.receive(command)
+        await i.until(lambda: sorted(i.runtime.calls) == ["create", "pull"])
+        assert not i.dispatcher.cancel(create.id) and not i.dispatcher.cancel(create.container_id) and not i.dispatcher.cancel("none")
+        assert i.dispatcher.cancel(pull.id)
+        ended = await i.settled(pull)
+        assert (ended.ok, ended.error.code) == (False, "cancelled")
+        assert not i.dispatcher.cancel(pull.id) and "big:1" not in i.runtime.images

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import tomllib
+from datetime import date
 from typing import Any
 
 import pytest
+import yaml as pyyaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +47,9 @@ def test_properties_keep_comments_and_order(text: str, finds: list[Any], expecte
         ("a\r\nb\r\n", [("a", "z")], "z\r\nb\r\n"),
         ("x", [("y", "never added")], "x"),
         ("bind = 1\n", [("bind = ", 'bind = "0.0.0.0:2"')], 'bind = "0.0.0.0:2"\n'),
-        ("ab\n", [("a", "bb"), ("b", "c")], "c\n"),
+        ("ab\n", [("a", "bb"), ("b", "c")], "bb\n"),
+        ("port=1\nport-v6=2\n", [("port", "port=9"), ("port-v6", "port-v6=8")], "port=9\nport-v6=8\n"),
+        ("a\r\nb\r\n", [("a", "x\ny")], "x\r\ny\r\nb\r\n"),
         ("line\n", [("", "nothing")], "line\n"),
     ],
 )
@@ -68,6 +73,7 @@ def test_bytes_that_are_no_utf8_survive() -> None:
         ("[a]\r\nx=1\r\n", [("a.x", "2")], "[a]\r\nx=2\r\n"),
         ("[a]\nx=1\n", [("a.x", "two\n[evil]")], "[a]\nx=two [evil]\n"),
         ('[a]\nx="old"\n', [("a.x", {"old": "new"})], "[a]\nx=new\n"),
+        ("[A]\nX=1\nx=2\n[a]\nX=3\nx=4\n", [("a.x", "9"), ("B.y", "1")], "[A]\nX=1\nx=2\n[a]\nX=3\nx=9\n\n[B]\ny=1\n"),
     ],
 )
 def test_ini_keeps_all_but_the_value(text: str, finds: list[Any], expected: str) -> None:
@@ -92,6 +98,14 @@ def test_json_paths_types_and_layout() -> None:
     assert after.startswith('{\n    "b": "one",\n    "a"')
     assert after.endswith("}\n")
     assert changed("json", '{"a":1}', ("a", "2")) == '{"a":2}'
+
+
+def test_json_keeps_what_nobody_asked_to_change_to_the_letter() -> None:
+    before = '{"pi":3.14159265358979323846,"e":1E5,"big":123456789012345678901234567890,"half":"\\ud800","word":"true","v":1.10,"on":false,"n":null}'
+    after = changed("json", before, ("word", "false"), ("on", "1"), ("v", {"1.10": "1.20"}), ("n", "7"))
+    assert after == before.replace('"true"', '"false"').replace("1.10", "1.2").replace('"on":false', '"on":true').replace("null", "7")
+    assert changed("json", '[1,{"x":1},"w"]', ("*.x", "4"), ("[3].x", "5")) == '[1,{"x":4},"w",{"x":5}]'
+    assert changed("json", "null", ("a", "x")) == '{"a":"x"}'
 
 
 def test_a_wildcard_with_a_pattern_changes_only_what_matches() -> None:
@@ -126,11 +140,26 @@ def test_yaml_keeps_comments_quotes_anchors_and_indentation() -> None:
     ]
     assert after.count("#") == YAML.count("#")
     assert changed("yaml", "", ("a.b", "x"), ("list[0].n", "5")) == "a:\n  b: x\nlist:\n- n: 5\n"
+    assert changed("yaml", "# only words\n\n# here\n", ("a", "1")) == "# only words\n\n# here\na: 1\n"
+    assert changed("yaml", "# only words", ("a", {"x": "1"})) == "# only words"
+    assert changed("yaml", "# first\n---\na: 1\n", ("a", "2")) == "# first\n---\na: 2\n"
+
+
+def test_yaml_stays_text_for_readers_that_know_the_older_words() -> None:
+    """`on`, `0644` and `12:30` are no texts to YAML 1.1, which most servers read."""
+    values = ("on", "NO", "0644", "12:30:45", "1_000", "true", "null", "1.2.3", "word", "2020-01-01")
+    after = changed("yaml", 'q: "yes"\np: yes\n', ("q", "no"), ("p", "no"), *((f"v{number}", value) for number, value in enumerate(values)))
+    assert after.startswith('q: "no"\np: no\n')
+    assert tuple(pyyaml.safe_load(after)[f"v{number}"] for number in range(len(values))) == values
 
 
 def test_toml_keeps_comments() -> None:
     before = '# c\nbind = "a" # d\n\n[sec]\nn = 1\n'
     assert changed("toml", before, ("bind", "b"), ("sec.n", "2"), ("sec.t", True)) == '# c\nbind = "b" # d\n\n[sec]\nn = 2\nt = true\n'
+    after = changed(
+        "toml", "d = 1979-05-27\na = []\n[[s]]\nn=1\n", ("a[0]", "x"), ("new[0].y", "z"), ("s[0].n", "2"), ("s[1].n", "3"), ("t.u[0]", "1")
+    )
+    assert tomllib.loads(after) == {"d": date(1979, 5, 27), "a": ["x"], "new": [{"y": "z"}], "s": [{"n": 2}, {"n": 3}], "t": {"u": [1]}}
 
 
 XML = """<?xml version="1.0" encoding="utf-8"?>

@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from agent.logs import LogService
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import ContainerReport
-from agent.runtimes.base import RuntimeFailure
+from agent.runtimes.base import RuntimeFailure, TunnelRun
 from agent.runtimes.docker import DockerRuntime
 from agent.runtimes.fake import FakeRuntime
 from agent.runtimes.policy import LocalPolicy
@@ -214,6 +215,59 @@ async def test_one_that_dies_is_tried_again_and_says_why_without_its_token(rig: 
     assert agent.state_of(container_id).restarts == 0
     await agent.forget(container_id)
     await until(lambda: gone(rig))
+
+
+class SlowDesk:
+    """An engine whose listing is older than its answer: what was made is shown as not started yet, and starts while the answer is on its way."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.made = asyncio.Event()
+        self.start = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def check(self) -> None: ...
+
+    async def all(self) -> dict[str, TunnelRun]:
+        if not self.made.is_set():
+            return {}
+        found = {ONE: TunnelRun(BOUND) if self.started.is_set() else TunnelRun(BOUND, 1)}
+        self.start.set()
+        await self.started.wait()
+        return found
+
+    async def begin(self, container_id: str, **_: str) -> None:
+        self.begun += 1
+        self.made.set()
+        await self.start.wait()
+        self.started.set()
+
+    async def end(self, container_id: str) -> None: ...
+
+    async def output(self, container_id: str, *, after: int) -> tuple[list[str], int]:
+        return ["INF Registered tunnel connection connIndex=0"], 1
+
+
+ONE = "11111111-2222-4333-8444-555555555555"
+BOUND = "ref@0.0"
+
+
+async def test_a_listing_older_than_the_start_is_no_end(tmp_path: Path) -> None:
+    desk = SlowDesk()
+    runtime: Any = SimpleNamespace(kind="docker", tunnels=desk)
+    report = ContainerReport(container_id=ONE, state="running", runtime_ref="ref", started_at=0.0)
+    tunnels = Tunnels(runtime, LogService(tmp_path / "logs", runtime=FakeRuntime()), tmp_path / "wishes", seen=lambda _: report, look_seconds=0.01)
+    running = asyncio.create_task(tunnels.run())
+    await tunnels.want(ONE, Wish(TOKEN, 1))
+
+    async def up() -> bool:
+        return tunnels.state_of(ONE).state in ("connected", "failed")
+
+    await until(up)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await tunnels.close()
+    assert (tunnels.state_of(ONE).state, tunnels.state_of(ONE).restarts, desk.begun) == ("connected", 0, 1)
 
 
 async def test_the_nodes_owner_may_forbid_it_and_a_runtime_without_says_so(tmp_path: Path) -> None:

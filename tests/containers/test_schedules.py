@@ -15,7 +15,7 @@ from containers.models import Container, ContainerUserGrant, Schedule, ScheduleR
 from containers.schedule_rules import next_runs
 from containers.services import remove, scheduleruns, schedules, scheduletime
 from containers.services.publish import target
-from lormas.common import clock
+from lormas.common import clock, live
 from lormas.common.errors import Conflict, Forbidden
 from nodes.models import Command
 
@@ -304,3 +304,23 @@ def test_pages_make_show_run_and_remove_them_without_script(alice: Any, running:
     assert "By Alice" in browser.get(f"{here}/{one.pk}").content.decode()
     assert browser.post(f"{here}/{one.pk}/off").status_code == 302 and not Schedule.objects.get().is_enabled
     assert browser.post(f"{here}/{one.pk}/remove").status_code == 302 and not Schedule.objects.exists()
+
+
+def test_a_trigger_that_was_just_made_sees_the_first_line_after_it(running: Container, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written between its making and the first look, 20 s later, begins a run; what was written before does not. So of a changed one."""
+    lines = [[1, "2026-01-01T00:00:00Z", "application", "Done, old"]]
+
+    def node(_node: Any, _kind: str, *, payload: dict[str, Any], **_rest: Any) -> dict[str, Any]:
+        after, word = payload.get("after", -1), payload.get("search", "")
+        return {"lines": [line for line in lines if line[0] > after and word in str(line[3])], "last_seq": lines[-1][0], "more": False}
+
+    monkeypatch.setattr(live, "ask_node", node)
+    made = plan(trigger="log", when={"pattern": "Done"})
+    lines.append([2, "2026-01-01T00:00:01Z", "application", "Done, new"])
+    assert scheduletime.look()["begun"] == 1
+    assert (made.runs.get().key, made.runs.get().cause) == ("log:2", "It wrote: Done, new")
+    made.runs.all().delete()
+    schedules.change(made, user=made.author, actor=SYSTEM, given={"when": {"pattern": "Stop"}})
+    lines.append([3, "2026-01-01T00:00:02Z", "application", "Stopping? Stop"])
+    assert scheduletime.look()["begun"] == 1
+    assert made.runs.get().key == "log:3"

@@ -19,6 +19,11 @@ def _compose(**service: Any) -> Callable[[], bytes]:
     return lambda: json.dumps({"services": {"a": {"image": "a", **service}}}).encode()
 
 
+def _family() -> bytes:
+    base = {"image": "a", "environment": [f"N{n}" for n in range(1900)]}
+    return json.dumps({"services": {"a": base} | {f"s{n}": {"extends": "a", "environment": ["A=1"]} for n in range(15_000)}}).encode()
+
+
 def _keys() -> bytes:
     return b",".join(b"k%d: 1" % n for n in range(1500))
 
@@ -127,6 +132,9 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "compose: open interpolations": (_compose(command=_fits("${A:-")), "json"),
     "compose: a quoted command": (_compose(command=_fits("'a' ")), "json"),
     "compose: environment": (_compose(environment=[f"N{n}=${{M{n}}}" for n in range(45_000)]), "json"),
+    "compose: nested interpolations": (_compose(command=_fits("${A:-${B:-")), "json"),
+    "compose: interpolations in one": (_compose(command="${A:-" + _fits("${B}")), "json"),
+    "compose: a family": (_family, "json"),
     "compose: durations": (_compose(healthcheck={"test": "x", "interval": _fits("1s")}), "json"),
     "compose: ports": (_compose(ports=["1-64:1-64"] * 60_000), "json"),
 }  # fmt: skip

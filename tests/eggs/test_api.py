@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
+from eggs import selectors
 from eggs.models import Egg
 from tests.eggs.conftest import egg_file, encoded, variable
 
@@ -37,6 +38,14 @@ def test_an_operator_imports_and_a_member_sees(olga: Any, alice: Any) -> None:
     assert client(alice).get("/api/eggs?tag=mine").json()["count"] == 0
     assert client(alice).get("/api/eggs?search=smal&category=").json()["count"] == 1
     assert client(alice).get(f"/api/eggs/{egg['id']}/versions").json()["results"][0]["source_format"] == "PTDL_v2"
+
+
+def test_a_tag_is_one_however_it_is_written(olga: Any, alice: Any) -> None:
+    for number, tags in enumerate((["Java", "java", "ä b"], ["java"], ["JAVA"], ["javascript"])):
+        send(olga, egg_file(name=f"egg {number}", tags=tags))
+    assert dict(selectors.shelves(Egg.objects.all())["tags"]) == {"java": 3, "ä b": 1, "javascript": 1}
+    assert client(alice).get("/api/eggs?tag=Java").json()["count"] == 3
+    assert client(alice).get("/api/eggs", {"tag": "ä b"}).json()["count"] == 1
 
 
 def test_members_and_strangers_change_nothing(alice: Any, charlie: Any, imported: Any) -> None:

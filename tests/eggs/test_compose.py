@@ -53,7 +53,7 @@ def test_a_file_comes_in_service_by_service() -> None:
     assert [egg.definition.name for egg in found.eggs] == ["shop web", "shop db"]
     assert {egg.version for egg in found.eggs} == {"COMPOSE"}
     egg = found.eggs[0].definition
-    assert codes(found.eggs[0]) == ["W_INTERPOLATED"]
+    assert codes(found.eggs[0]) == ["W_IGNORED", "W_INTERPOLATED"], "restart is chosen with the container"
     assert (egg.runs, egg.default_image, egg.entrypoint) == ("image", "nginx:1.27", ["/entry.sh"])
     assert egg.command == ["run", "--name", "{{NAME}}", "$HOME"]
     assert [(port.container, port.protocol) for port in egg.ports] == [(80, "tcp"), (53, "udp"), (443, "tcp")]
@@ -108,6 +108,10 @@ def test_what_asks_for_the_machine_is_a_wish_with_a_warning() -> None:
         ({"runtime": "sysbox"}, "W_IGNORED"),
         ({"extra_hosts": ["a:1.2.3.4"]}, "W_IGNORED"),
         ({"secrets": ["x"]}, "W_IGNORED"),
+        ({"restart": "unless-stopped"}, "W_IGNORED"),
+        ({"platform": "linux/arm64"}, "W_IGNORED"),
+        ({"deploy": {"replicas": 3}}, "W_IGNORED"),
+        ({"deploy": {"resources": {"reservations": {"devices": [{"capabilities": ["gpu"]}]}}}}, "W_IGNORED"),
         ({"depends_on": ["db"]}, "W_IGNORED"),
         ({"labels": {"a": "b"}}, "W_LABELS"),
         ({"env_file": ".env"}, "W_ENV_FILE"),
@@ -151,6 +155,73 @@ def test_a_service_that_can_not_run_is_left_out_and_the_rest_comes_in(service: A
     with pytest.raises(EggRefused) as refused:
         read({"services": {"bad": service}})
     assert refused.value.code == code
+
+
+BASE = {
+    "image": "app:1", "environment": {"A": "1", "B": "2"}, "ports": ["80"], "volumes": ["data:/data", "/srv:/srv"], "command": ["a"],
+    "healthcheck": {"test": ["CMD", "a"], "interval": "5s"}, "deploy": {"resources": {"limits": {"cpus": "1", "memory": "64M"}}},
+}  # fmt: skip
+
+
+def test_a_service_that_extends_one_of_its_file_is_written_out() -> None:
+    own = {
+        "extends": {"service": "base"}, "environment": ["B=3", "C"], "ports": ["81"], "volumes": ["other:/data"], "command": "b",
+        "healthcheck": {"test": "c"}, "deploy": {"resources": {"limits": {"cpus": "2"}}},
+    }  # fmt: skip
+    egg = read({"services": {"web": own, "top": {"extends": "web", "image": "top:1"}, "base": BASE}}).eggs
+    assert [found.definition.default_image for found in egg] == ["app:1", "top:1", "app:1"]
+    for found in egg[:2]:
+        made = found.definition
+        assert [(v.env_variable, v.default_value) for v in made.variables] == [("A", "1"), ("B", "3"), ("C", "")]
+        assert ([port.container for port in made.ports], made.command, made.data_target) == ([80, 81], ["b"], "/data")
+        assert [wish.value for wish in made.privileges] == ["/srv:/srv"], "A07: what is extended is asked for just the same"
+        assert made.health is not None
+        assert (made.health.test, made.health.interval_seconds) == (["CMD-SHELL", "c"], 5)
+        assert (made.limits.cpus, made.limits.memory_bytes) == (2, 64 * 1024**2)
+
+
+def test_extending_has_an_end() -> None:
+    """C09: a circle, a stranger, and what would be put together without end."""
+    found = read({"services": {"good": BASE, "a": {"extends": "b"}, "b": {"extends": "a"}, "c": {"extends": {"service": "nope"}}}})
+    assert [(skipped.name, skipped.code) for skipped in found.skipped] == [("a", "E_EXTENDS"), ("b", "E_EXTENDS"), ("c", "E_EXTENDS")]
+    many = {"image": "a", "environment": {f"N{number}": "" for number in range(1900)}}
+    found = read({"services": {"base": many} | {f"s{number}": {"extends": "base", "environment": ["X"]} for number in range(50)}})
+    assert {skipped.code for skipped in found.skipped} == {"E_EXTENDS"}
+    assert 10 < len(found.eggs) < 40
+
+
+def test_a_file_of_forty_services_may_share_by_anchors() -> None:
+    lines = "".join(f"  s{number}: {{<<: *base, environment: *env}}\n" for number in range(40))
+    found = read(f"x-base: &base {{image: app}}\nx-env: &env {{A: '1'}}\nservices:\n{lines}")
+    assert len(found.eggs) == 40
+
+
+@pytest.mark.parametrize(
+    ("written", "image"),
+    [
+        ("a:${T:-1}", "a:1"), ("a:${T-${U:-2}}", "a:2"), ("${R:-reg:5000/}a", "reg:5000/a"), ("a${T:+:1}", "a"), ("${IMAGE:-a:${T:-3}}", "a:3"),
+        ("$$a", ""), ("a:$T", ""),
+    ],
+)  # fmt: skip
+def test_defaults_may_hold_a_name_with_a_default(written: str, image: str) -> None:
+    found = read({"services": {"web": {"image": written}, "good": {"image": "x"}}})
+    assert [egg.definition.default_image for egg in found.eggs] == ([image] if image else []) + ["x"]
+
+
+def test_names_stand_where_an_egg_can_not_ask_and_where_it_can() -> None:
+    found = one(
+        command=["${A}", "x${B:+y}", "${C:-${D:-d}}"], environment={"E": "${F:+no}", "G": "${H:-${I:-i}}"}, mem_limit="${M:-64m}", user="${U:-1000}",
+        deploy={"resources": {"limits": {"pids": "${P:-7}"}}}, healthcheck={"test": ["CMD", "$$X", "${Y:-y}"], "interval": "${S:-3s}"},
+        volumes=["${V:-data}:/v"],
+    ).definition  # fmt: skip
+    assert found.command == ["{{A}}", "x", "{{C}}"]
+    assert {v.env_variable: v.default_value for v in found.variables} == {"E": "", "G": "i", "A": "", "C": "d"}
+    assert (found.limits.memory_bytes, found.limits.pids, found.user, found.data_target) == (64 * 1024**2, 7, "1000", "/v")
+    assert found.health is not None
+    assert (found.health.test, found.health.interval_seconds) == (["CMD", "$X", "y"], 3)
+    off = one(healthcheck={"disable": True}).definition.health
+    assert off is not None
+    assert off.test == ["NONE"], "the image's own is off as well"
 
 
 def test_a_file_without_services_is_none() -> None:

@@ -83,7 +83,7 @@ async def test_unused_ones_are_removed_used_ones_are_refused_and_labels_tell_who
 
 async def test_a_runtime_without_images_says_so() -> None:
     runtime = FakeRuntime()
-    answers = stock_answers(runtime, tidy=None)  # type: ignore[arg-type]
+    answers = stock_answers(runtime, tidy=None, cancel=None)  # type: ignore[arg-type]
     with pytest.raises(RuntimeFailure) as refused:
         await answers["stock.list"]("stock.list", StockList(kind="images"))
     assert refused.value.code == "unsupported" and "no images" in refused.value.detail
@@ -97,6 +97,7 @@ class Played(Puppet):
 
     refuse: tuple[str, str] | None = None
     asked: list[dict[str, Any]]
+    gives_up = True
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(question)
@@ -114,6 +115,8 @@ class Played(Puppet):
                     for n, used, ours, owner in rows
                 ]
             }
+        if question["kind"] == "node.cancel":
+            return {"found": self.gives_up}
         return {"removed": [question["payload"]["name"]]}
 
 
@@ -173,6 +176,24 @@ def test_pull_is_an_operation_with_the_stored_password_that_rests_encrypted(play
     for bad in ("", "-x", "a b", "x" * 600, "a;b"):
         assert api(olga).post(f"{base}/images", {"image": bad}).status_code == 400, bad
     assert isinstance(ImagePull(image="x"), ImagePull)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.redis
+def test_a_pull_is_called_off_on_its_node_too(played: Any, api: Any, olga: Any) -> None:
+    """J07: also while it goes on; a node that is just done with it says so, and nothing is changed."""
+    base = f"/api/nodes/{played.node.pk}"
+    for gives_up, status, state in ((True, 200, "cancelled"), (False, 409, "acked")):
+        played.gives_up = gives_up
+        operation = api(olga).post(f"{base}/images", {"image": f"app:{int(gives_up)}"}).json()["operation"]["id"]
+        command = Command.objects.get(operation_id=operation)
+        commands.mark_acked(command.pk, node_id=played.node.pk)
+        answer = api(olga).post(f"/api/operations/{operation}/cancel")
+        assert answer.status_code == status, answer.content
+        assert played.asked[-1]["payload"] == {"command_id": str(command.pk)}
+        command.refresh_from_db()
+        assert command.state == state
+        assert (Operation.objects.get(pk=operation).status == "cancelled") is gives_up
 
 
 @pytest.mark.django_db

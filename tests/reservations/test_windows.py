@@ -37,6 +37,13 @@ def test_repetitions_keep_the_time_of_day_and_never_meet(start: datetime, zone: 
     assert len(off) <= times // 20 + 1, "only one that falls into a skipped hour is moved"
 
 
+def test_the_first_of_a_repetition_is_the_one_that_was_asked_for() -> None:
+    """R32: the later 02:30 of the night in which the clocks go back."""
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    found = repeated(window_of(second, 600), every="day", times=3, zone="Europe/Berlin")
+    assert [one.start for one in found] == [second, datetime(2026, 10, 26, 1, 30, tzinfo=UTC), datetime(2026, 10, 27, 1, 30, tzinfo=UTC)]
+
+
 def test_days_of_a_change_of_the_clocks_have_23_and_25_hours() -> None:
     """R32: in calendars, too."""
     for text, hours in (("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)):

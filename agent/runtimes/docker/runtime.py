@@ -31,6 +31,7 @@ from agent.runtimes.docker.inside import DockerInside
 from agent.runtimes.docker.installs import DockerInstalls
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.output import OutputDesk
+from agent.runtimes.docker.pulls import PullDesk
 from agent.runtimes.docker.stats import StatsDesk
 from agent.runtimes.docker.stock import DockerStock
 from agent.runtimes.docker.surroundings import Surroundings
@@ -82,6 +83,7 @@ class DockerRuntime:
         self._output = OutputDesk(self._wire, self._finder.item, self._finder.find)
         self._stats = StatsDesk(self._wire)
         self.inside: Inside = DockerInside(self._finder.item, self._finder.running_refs, run_mark=terminal.RUN_MARK)
+        self.pulls = PullDesk(self._wire, policy, is_local=endpoint.is_local)
         self._meter = NodeMeter()
         self.stock = DockerStock(self._wire, instance=lambda: self._instance)
         self.swarm = DockerSwarm(self._wire, instance=lambda: self._instance, defaults=defaults)
@@ -91,7 +93,7 @@ class DockerRuntime:
         self._disk = DiskUse(self.data.usage)
         self.installs = DockerInstalls(self._wire, self._lifecycle, self._surroundings, self._options, timeout=start_timeout_seconds)
         self.foreign = DockerForeign(self._wire, self._lifecycle, policy, timeout=start_timeout_seconds)
-        self.tunnels = DockerTunnels(self._wire, self._lifecycle, self._surroundings, policy, timeout=start_timeout_seconds)
+        self.tunnels = DockerTunnels(self._wire, self._lifecycle, self._surroundings, policy, pulls=self.pulls, timeout=start_timeout_seconds)
 
     @classmethod
     def from_config(cls, *, data_dir: Path, docker_host: str = "") -> DockerRuntime:
@@ -127,6 +129,7 @@ class DockerRuntime:
         version = await self._negotiate()
         found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
         self._facts = options.engine_facts(found)
+        self.pulls.storage_root = str(found.get("DockerRootDir", ""))
         return EngineInfo(
             kind="docker",
             version=str(version.get("Version", "")),
@@ -152,7 +155,7 @@ class DockerRuntime:
     async def pull(
         self, image: str, *, auth: RegistryAuth | None = None, progress: ProgressCallback | None = None, timeout_seconds: float = 900
     ) -> None:
-        await images.pull(self._wire, image, auth=auth, progress=progress, timeout_seconds=timeout_seconds)
+        await self.pulls.pull(image, auth=auth, progress=progress, timeout_seconds=timeout_seconds)
 
     # ------------------------------------------------------------------------------------------------------------- containers
 

@@ -13,6 +13,7 @@ from typing import Any
 from agent.runtimes.base import LABEL_BOUND, LABEL_INSTANCE, LABEL_TUNNEL, RuntimeFailure, TunnelRun
 from agent.runtimes.docker import enginelog, errors, images
 from agent.runtimes.docker.lifecycle import Lifecycle
+from agent.runtimes.docker.pulls import PullDesk
 from agent.runtimes.docker.surroundings import Surroundings
 from agent.runtimes.docker.wire import EngineStatus, Wire
 from agent.runtimes.policy import LocalPolicy, denied
@@ -30,8 +31,9 @@ _EXIT = re.compile(r"^Exited \((-?\d+)\)")
 class DockerTunnels:
     """See `agent.runtimes.base.TunnelDesk`. The engine's name for it can be had once only, so there is never a second one."""
 
-    def __init__(self, wire: Wire, lifecycle: Lifecycle, surroundings: Surroundings, policy: LocalPolicy, *, timeout: float) -> None:
+    def __init__(self, wire: Wire, lifecycle: Lifecycle, surroundings: Surroundings, policy: LocalPolicy, *, pulls: PullDesk, timeout: float) -> None:
         self._wire = wire
+        self._pulls = pulls
         self._lifecycle = lifecycle
         self._surroundings = surroundings
         self._policy = policy
@@ -58,7 +60,7 @@ class DockerTunnels:
         await self.check()
         image = self._policy.tunnel_image
         if not await images.has(self._wire, image, timeout=self._timeout):
-            await images.pull(self._wire, image, auth=None, progress=None, timeout_seconds=PULL_SECONDS)
+            await self._pulls.pull(image, auth=None, progress=None, timeout_seconds=PULL_SECONDS)
         await self.end(container_id)
         body = self._body(container_id, image=image, token=token, runtime_ref=runtime_ref, bound_to=bound_to)
         made = await self._lifecycle.run(

@@ -19,6 +19,7 @@ from agent.protocol.messages import RegistryAuth
 from agent.runtimes.base import PullProgress, RuntimeFailure
 from agent.runtimes.docker import DockerRuntime
 from agent.runtimes.docker.images import split_name
+from agent.runtimes.policy import LocalPolicy
 
 pytestmark = pytest.mark.docker
 
@@ -172,6 +173,59 @@ async def test_a_registry_that_stalls_is_given_up(runtime: DockerRuntime, regist
     with pytest.raises(RuntimeFailure) as caught:
         await runtime.pull(f"127.0.0.1:{registry.port}/there/image:1", timeout_seconds=1.5)
     assert caught.value.code == "timeout"
+
+
+async def test_a_pull_leaves_the_floor_of_free_disk_and_says_so(runtime: DockerRuntime, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J07: refused before the registry is asked where the disk is too full, broken off where the layers would fill it; the engine keeps nothing."""
+    image = f"127.0.0.1:{registry.port}/there/image:1"
+    total, free = runtime.pulls.room()
+    assert total > free > 0, "the engine's disk is seen"
+    monkeypatch.setattr(runtime.pulls, "room", lambda: (100 << 30, 9 << 30))
+    with pytest.raises(RuntimeFailure) as caught:
+        await runtime.pull(image)
+    assert caught.value.code == "disk_full" and not registry.hits
+    assert "9216 MiB free of 102400 MiB, and 10 % stay free" in caught.value.detail
+    monkeypatch.setattr(runtime.pulls, "room", lambda: (10 << 20, 3 << 20))  # 2 MiB above the floor; its layers are 6 MB
+    with pytest.raises(RuntimeFailure) as caught:
+        await runtime.pull(image)
+    assert caught.value.code == "disk_full" and "brings" in caught.value.detail
+    assert not await runtime.has_image(image)
+    monkeypatch.undo()
+    await runtime.pull(image)
+    assert await runtime.has_image(image)
+
+
+async def test_pulls_wait_in_line_and_can_be_given_up(registry: Registry) -> None:
+    """J07: one place here: the second waits and asks its registry nothing; when the first is given up, it comes."""
+    runtime = DockerRuntime(policy=LocalPolicy(pulls_at_once=1))
+    await runtime.open(instance="pull-test")
+    other = Registry()
+    await other.start()
+    image, told = f"127.0.0.1:{other.port}/there/image:1", []
+    registry.stall = True
+    try:
+        first = asyncio.create_task(runtime.pull(f"127.0.0.1:{registry.port}/there/image:1"))
+        async with asyncio.timeout(60):
+            while not any("/blobs/" in path for path in registry.hits):
+                await asyncio.sleep(0.02)
+        second = asyncio.create_task(runtime.pull(image, progress=lambda one: told.append(one.message)))
+        async with asyncio.timeout(60):
+            while not told:
+                await asyncio.sleep(0.02)
+        assert told == ["Waits for other pulls of this node"] and not other.hits
+        first.cancel()
+        async with asyncio.timeout(60):
+            await second
+        assert await runtime.has_image(image)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    finally:
+        other.server.close()
+        remove = await asyncio.create_subprocess_exec(
+            "docker", "rmi", "-f", image, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+        await remove.wait()
+        await runtime.close()
 
 
 def test_a_name_without_a_tag_is_latest_and_never_all_tags() -> None:
