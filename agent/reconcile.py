@@ -262,6 +262,11 @@ class Reconciler:
         for container_id in known_before - {report.container_id for report in seen}:
             if not self.busy(container_id):
                 await self._look_again(container_id)
+        # Made, or at work on, since the engine was asked: not to be named would say that they are gone. (No await from here on: this is as of now.)
+        named = {report.container_id for report in seen}
+        for container_id, known in self._outbox.known_containers().items():
+            if container_id not in named and known.report is not None and known.report.state != "removed":
+                reports.append(known.report)
         return reports, True, ""
 
     async def _from_listing(self, listed: ContainerReport, begun: float, cause: Cause, *, thorough: bool) -> ContainerReport | None:

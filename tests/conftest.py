@@ -65,8 +65,17 @@ def _empty_the_journal_between_tests() -> None:
         operations.sql_flush = guarded  # type: ignore[method-assign]
 
 
+def _begin_as_a_copy() -> None:
+    """LORMAS_TEST_TEMPLATE names a database on the same PostgreSQL that was migrated: each worker's begins as a copy, as on SQLite."""
+    from django.db import connection
+
+    if connection.vendor == "postgresql" and (template := os.environ.get("LORMAS_TEST_TEMPLATE")):
+        connection.settings_dict["TEST"]["TEMPLATE"] = template
+
+
 def pytest_configure() -> None:
     _empty_the_journal_between_tests()
+    _begin_as_a_copy()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

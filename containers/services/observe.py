@@ -43,14 +43,21 @@ def _complaint(report: ContainerReport) -> dict[str, str]:
     return {"health_text": report.health_text[:255]} if report.health_text or report.health != "unhealthy" else {}
 
 
-def observe(node_id: UUID, report: ContainerReport) -> bool:
-    """Store one report. False: it was old, or not about a container of this node (D04), and changed nothing."""
+def observe(node_id: UUID, report: ContainerReport, *, gone: bool = False) -> bool:
+    """Store one report. False: it was old, or not about a container of this node (D04), and changed nothing.
+
+    `gone`: it is of a listing, and may bring back what an earlier listing did not name.
+    """
     try:
         key = UUID(report.container_id)
     except ValueError:
         return False
     with transaction.atomic():
-        newer = Container.objects.filter(pk=key, node_id=node_id, epoch=report.epoch, observed_seq__lt=report.seq)
+        news = Q(observed_seq__lt=report.seq)
+        if gone and report.state != "removed":  # what its node tells as removed has a higher number than this
+            news |= Q(observed_seq=report.seq, observed="removed")
+        newer = Container.objects.filter(news, pk=key, node_id=node_id, epoch=report.epoch)
+        back = gone and newer.filter(observed_seq=report.seq).exists()
         taken = newer.update(
             observed=report.state,
             observed_seq=report.seq,
@@ -69,7 +76,7 @@ def observe(node_id: UUID, report: ContainerReport) -> bool:
         container = Container.objects.select_related("node", "operation").get(pk=key)
         _take_features(container, report)
         if container.running_operation is None:
-            settle_status(container, cause=report.cause, error=report.error)
+            settle_status(container, cause="external" if back else report.cause, error=report.error)
         else:
             announce(container)
     return True
@@ -200,6 +207,8 @@ def on_settled(command: Command) -> None:
             Container.objects.filter(pk=container.pk, operation=command.operation).update(operation=None)
             container.operation = None
             _after_command(container, command, ok=ok)
+            if not ok and command.kind in ("container.remove", "container.stop"):
+                remove.not_done(container)
     if command.operation_id is not None:
         _settle_operation(command, ok=ok)
 
@@ -258,8 +267,9 @@ def _settle_operation(command: Command, *, ok: bool) -> None:
 
 def take_snapshot(node_id: UUID, reports: list[ContainerReport], *, complete: bool) -> None:
     """A listing: each report as a fact; what a *complete* one does not name is gone from the node (R11: an incomplete one says nothing)."""
+    gone = {str(pk) for pk in Container.objects.filter(node_id=node_id, observed="removed").values_list("pk", flat=True)}
     for report in reports:
-        observe(node_id, report)
+        observe(node_id, report, gone=report.container_id in gone)
     if not complete:
         return
     named = {report.container_id for report in reports}

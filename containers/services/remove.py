@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count, Max
 
 from agent.protocol.commands import RemovePayload, StopPayload
 from audit.services import Actor, record
@@ -14,15 +16,19 @@ from containers.services.locks import take
 from containers.services.power import SLACK_SECONDS, overtake, stop_spec
 from containers.services.publish import announce, target
 from containers.states import Desired, Status
-from lormas.common import clock
+from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
 from nodes import commands, operations
-from nodes.models import Node, Operation
+from nodes.models import Command, Node, Operation
 from nodes.services import release
 from nodes.states import OperationStatus
 
 REMOVE_SECONDS = 30 * 86400
 """An offline node is told when it comes back."""
+AGAIN_SECONDS = 15
+AGAIN_AT_MOST_SECONDS = 3600
+SOON_SECONDS = 120
+"""Longer pauses are left to `containers.tasks.tidy`."""
 
 
 def delete_container(container: Container, *, user: Any, actor: Actor, force: bool = False) -> Operation:
@@ -105,6 +111,26 @@ def delete_again(container: Container) -> Operation:
     return operation
 
 
+def told(container: Container) -> dict[str, Any]:
+    """How often its node was told since it was deleted, and when it last answered: {"count", "last"}."""
+    kind = "container.remove" if container.desired == Desired.DELETED else "container.stop"
+    since = Command.objects.filter(subject_id=container.pk, kind=kind, created_at__gte=container.deleted_at)
+    return since.aggregate(last=Max("settled_at"), count=Count("pk"))
+
+
+def pause(times: int) -> timedelta:
+    """Before it is told once more."""
+    return timedelta(seconds=min(AGAIN_SECONDS * 2 ** min(times, 10), AGAIN_AT_MOST_SECONDS))
+
+
+def not_done(container: Container) -> None:
+    """Its node could not do what deleting asks of it: told again when the pause is over, not only when somebody looks around the next time."""
+    if container.deleted_at is not None:
+        wait = pause(told(container)["count"]).total_seconds()
+        if wait <= SOON_SECONDS:
+            jobs.enqueue_on_commit("containers.tasks.delete_again", countdown_seconds=wait + 1)
+
+
 def forget(container: Container) -> None:
     """The row, its ports and its share of the node go. Inside the caller's transaction."""
     if container.node_id is not None:
@@ -118,4 +144,4 @@ def forget(container: Container) -> None:
     Container.objects.filter(pk=container.pk).delete()
 
 
-__all__ = ["SLACK_SECONDS", "delete_again", "delete_container", "forget", "purge_container", "restore_container"]
+__all__ = ["SLACK_SECONDS", "delete_again", "delete_container", "forget", "not_done", "pause", "purge_container", "restore_container", "told"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Max, Q
+from django.db.models import Q
 
 from audit.services import SYSTEM
 from containers.models import Container, StatsMinute, StatsSample
@@ -16,15 +16,12 @@ from containers.services.observe import settle_status
 from containers.states import PASSING, Desired, Status
 from lormas.common import clock
 from lormas.common.errors import Problem
-from nodes.models import Command
 from nodes.states import NodeStatus
 
 log = structlog.get_logger(__name__)
 RAW_HOURS = 6
 MINUTE_DAYS = 8
 RUNS = ("running", "paused", "restarting")
-AGAIN_SECONDS = 15
-AGAIN_AT_MOST_SECONDS = 3600
 
 
 def restart_due() -> int:
@@ -71,15 +68,16 @@ def empty_trash() -> int:
 def delete_again() -> int:
     """What was deleted and is still there, or in the trash and runs: its node could not do it, and is told again, with growing pauses.
 
-    An engine that was down, hung or out of memory may do it next time; what a person has deleted must not stay behind on a node.
+    An engine that was down, hung or out of memory may do it next time; what a person has deleted must not stay behind on a node. What failed before
+    the node was last back counts for nothing.
     """
     again = 0
     waiting = Container.objects.trashed().unlocked().exclude(node__gateway="").filter(node__status__in=(NodeStatus.ACTIVE, NodeStatus.MAINTENANCE))
     for container in waiting.filter(Q(desired=Desired.DELETED) | Q(observed__in=RUNS)).select_related("node", "operation")[:100]:
-        told = Command.objects.filter(subject_id=container.pk, kind="container.remove" if container.desired == Desired.DELETED else "container.stop")
-        times = told.aggregate(last=Max("settled_at"), count=Count("pk"))
-        pause = min(AGAIN_SECONDS * 2 ** min(times["count"], 10), AGAIN_AT_MOST_SECONDS)
-        if times["count"] > 1 and times["last"] is not None and times["last"] > clock.now() - timedelta(seconds=pause):
+        told = remove.told(container)
+        assert container.node is not None
+        last = told["last"]
+        if told["count"] > 1 and last is not None and last > max(container.node.status_since, clock.now() - remove.pause(told["count"])):
             continue
         try:
             remove.delete_again(container)

@@ -7,6 +7,7 @@ docs/operations/upgrades.md.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from django.conf import settings
@@ -27,8 +28,10 @@ RELEASED: dict[str, dict[str, str]] = {
         "reservations": "0003_grants",
     },
 }
-"""Version -> the last migration of each of our rooms in it. A release adds a line; the last one is what running code may still be of. What came
-before the first was never run by anybody else, so its steps may do as they like."""
+"""What is out there -> the last migration of each of our rooms in it: from each of these one must get to today's. A release adds a line."""
+
+LAST_RELEASE = ""
+"""Of the lines above, what running code may still be of; "" until there is a first release: until then steps may take away what nobody runs."""
 
 ALLOWED: dict[str, str] = {}
 """`room.migration` -> why it may take something away (no released code reads it any more: name the version), or why there is no way back."""
@@ -81,13 +84,23 @@ def one_way(migration: Migration) -> list[str]:
     return found + [f"{operation.describe()}: has no way back" for operation in migration.operations if not operation.reversible]
 
 
-def takes_away(migration: Migration, before: ProjectState) -> list[str]:
-    """What of it code that knows only the schema `before` would trip over; empty = such code goes on. `before` is changed."""
+def takes_away(migration: Migration, before: ProjectState, *, known: Set[tuple[str, str]] | None = None) -> list[str]:
+    """What of it running code would trip over; empty = such code goes on.
+
+    `before` is the state it begins with, and is changed; `known`: the models of running code (room, name in lower case), else those of `before`.
+    """
+    known = set(before.models) if known is None else known
     found: list[str] = []
     for operation in migration.operations:
-        found += [f"{operation.describe()}: {reason}" for reason in _reasons(operation, migration.app_label, before)]
+        if (migration.app_label, _model(operation)) in known or isinstance(operation, operations.SeparateDatabaseAndState):
+            found += [f"{operation.describe()}: {reason}" for reason in _reasons(operation, migration.app_label, before)]
         operation.state_forwards(migration.app_label, before)
     return found
+
+
+def _model(operation: Operation) -> str:
+    names = (getattr(operation, name, "") for name in ("model_name", "old_name" if isinstance(operation, operations.RenameModel) else "name"))
+    return next((name.lower() for name in names if name), "")
 
 
 REMOVES = (operations.RemoveField, operations.DeleteModel, operations.RenameField, operations.RenameModel, operations.AlterModelTable)
@@ -135,7 +148,9 @@ def _altered(old: Any, new: Any) -> list[str]:
 def judge(executor: MigrationExecutor) -> dict[str, list[str]]:
     """`room.migration` -> what is wrong with it: of all of ours whether they can be left and taken back, of those since the last release whether
     the code of that release goes on."""
-    graph, released = executor.loader.graph, list(RELEASED.values())[-1]
+    graph = executor.loader.graph
+    released = RELEASED.get(LAST_RELEASE, {})
+    known = set(executor.loader.project_state(list(released.items())).models) if released else set()
     shipped = {node for room, name in released.items() for node in graph.forwards_plan((room, name))}
     found: dict[str, list[str]] = {}
     for node in sorted(executor.loader.disk_migrations):
@@ -143,8 +158,8 @@ def judge(executor: MigrationExecutor) -> dict[str, list[str]]:
         if migration is None or not _ours(migration):
             continue
         wrong = one_way(migration)
-        if node not in shipped:
-            wrong += takes_away(migration, executor.loader.project_state(list(migration.dependencies)))
+        if released and node not in shipped:
+            wrong += takes_away(migration, executor.loader.project_state([parent.key for parent in graph.node_map[node].parents]), known=known)
         if wrong and ".".join(node) not in ALLOWED:
             found[".".join(node)] = wrong
     return found

@@ -122,7 +122,12 @@ async def _let_in(token: str, address: str, receive: Receive, send: Asgi) -> Non
         # Tapped before it is admitted: a wake between the two is not lost.
         tap = await live.hub().tap(f"node:{node_id}", max_messages=10_000, max_bytes=8 * 1024 * 1024)
         try:
-            admission = await in_database(store.admit, token, hello, gateway=ids.PROCESS_ID)
+            try:
+                admission = await in_database(store.admit, token, hello, gateway=ids.PROCESS_ID)
+            except store.Refusal as refusal:
+                if refusal.code in ("protocol_too_old", "protocol_too_new"):
+                    await in_database(store.note_too_old_or_new, node_id, refusal.reason)
+                raise
             replaced = {"code": "replaced", "epoch": admission.epoch, "reason": "A newer connection of this node has taken over."}
             with contextlib.suppress(redis.RedisError, OSError):  # then the older one finds out by its next heartbeat
                 await live.hub().tell_node(node_id, live.Question(op="close", payload=replaced))

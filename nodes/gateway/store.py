@@ -227,6 +227,19 @@ def take_signals(node: Node, *, skew_seconds: float | None, connected: bool) -> 
         readings["disk"] = health.disk(used, node.total_storage_bytes, before=health.known(node.signals, "disk").level)
     if skew_seconds is not None:
         readings["clock"] = health.clock(skew_seconds, before=health.known(node.signals, "clock").level)
+    _take(node, readings, now=now)
+
+
+def note_too_old_or_new(node_id: UUID, reason: str) -> None:
+    """An agent was refused for its version: its node says why, and its timeline, once (R41)."""
+    with transaction.atomic():
+        node = Node.objects.select_for_update(of=("self",)).filter(pk=node_id).first()
+        if node is not None and not node.gateway:
+            _take(node, {"version": health.Reading("bad", text(reason, 250))}, now=clock.unix())
+            services.publish_node(node)
+
+
+def _take(node: Node, readings: dict[str, health.Reading], *, now: float) -> None:
     kept, moved = health.update(node.signals, readings, now=now)
     Node.objects.filter(pk=node.pk).update(signals=kept)
     node.signals = kept

@@ -141,6 +141,24 @@ async def test_a_listing_that_lacks_one_tells_that_it_is_gone(inside: Any) -> No
         assert i.of(wire.StateFact) == [], "told once"
 
 
+async def test_what_is_made_while_the_engine_lists_is_named(inside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R11, R15: the engine's answer is older than the container; without its name the panel would take it for gone."""
+    async with inside() as i:
+        old = await made(i)
+        list_owned = i.runtime.list_owned
+
+        async def slow() -> list[wire.ContainerReport]:
+            found: list[wire.ContainerReport] = await list_owned()
+            new.append(await made(i))
+            return found
+
+        new: list[str] = []
+        monkeypatch.setattr(i.runtime, "list_owned", slow)
+        snapshot = await i.reconciler.snapshot()
+        assert snapshot.complete
+        assert [(r.container_id, r.state, r.seq) for r in snapshot.containers] == [(old, "running", 1), (new[0], "running", 1)]
+
+
 @pytest.mark.parametrize(
     ("changes", "hint", "cause"),
     [

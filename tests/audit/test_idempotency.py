@@ -1,4 +1,4 @@
-"""The same Idempotency-Key acts once: it replays, refuses another body, and tells of a first request that still runs."""
+"""The same Idempotency-Key acts once: it replays, refuses another body, and tells of a first request that still runs (SECURITY R36)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def send(api: APIClient, key: str, body: dict[str, Any], path: str = "/api/echo"
 
 
 def test_the_same_request_again_gets_the_same_answer_and_acts_once(api: APIClient) -> None:
+    """R36."""
     first, again = send(api, "k1", {"name": "a"}), send(api, "k1", {"name": "a"})
     assert (again.status_code, again.json(), again.headers["Location"]) == (first.status_code, first.json(), first.headers["Location"])
     assert again.headers["Idempotency-Replayed"] == "true"

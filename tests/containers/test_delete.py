@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from agent.protocol.commands import StopPayload
+from agent.protocol.messages import StopSpec
 from containers.access import visible_containers
 from containers.models import Container, Port
 from containers.services import PortWish, delete_container, restore_container, sweep
-from lormas.common import clock
+from lormas.common import clock, jobs
 from lormas.common.errors import Conflict
+from nodes import commands
 from nodes.models import Node
 
 pytestmark = pytest.mark.django_db
@@ -42,8 +45,6 @@ def test_force_removes_row_ports_and_promise_once_the_node_has_confirmed(make: A
     operation = delete_container(container, user=alice, actor=alice.as_actor(), force=True)
     assert Container.objects.filter(pk=container.pk).exists(), "not before the node has confirmed"
     command = agent.open_command(container, "container.remove")
-    from nodes import commands
-
     commands.settle(command.pk, ok=True)
     operation.refresh_from_db()
     node.refresh_from_db()
@@ -67,6 +68,11 @@ def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
 ) -> None:
     """R12, R54: its engine was down. In the trash it would run on; deleted for good it would stay on the node for ever."""
     assert sweep.delete_again() == 0, "nothing is deleted"
+    soon: list[float] = []
+    real = clock.now
+    monkeypatch.setattr(jobs, "enqueue_on_commit", lambda name, **how: soon.append(how["countdown_seconds"]))
+    for _ in range(3):  # a person's own stops are no failures of deleting it
+        commands.settle(commands.enqueue(node, "container.stop", payload=StopPayload(stop=StopSpec()), subject_id=running.pk).pk, ok=True)
     for force, kind in ((False, "container.stop"), (True, "container.remove")):
         delete_container(running, user=alice, actor=alice.as_actor(), force=force)
         agent.failed(running, "engine_down")
@@ -81,14 +87,18 @@ def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
         agent.failed(running, "engine_down")
         monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=61): now)
         assert sweep.delete_again() == 0, "later each time"
-        monkeypatch.undo()
+        assert [wait for wait in soon if wait > 2] == [31, 61, 121], "told when the pause is over, whoever else looks around when"
+        Node.objects.filter(pk=node.pk).update(status_since=clock.now())
+        assert sweep.delete_again() == 1, "its engine came back meanwhile: at once"
+        agent.failed(running, "engine_down")
+        soon.clear()
+        monkeypatch.setattr(clock, "now", real)
+        Node.objects.filter(pk=node.pk).update(status_since=clock.now())
     Node.objects.filter(pk=node.pk).update(gateway="", status="INACTIVE")
     monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(days=1): now)
     assert sweep.delete_again() == 0, "nobody hears it"
     Node.objects.filter(pk=node.pk).update(gateway="test", status="ACTIVE")
     assert sweep.delete_again() == 1
-    from nodes import commands
-
     commands.settle(agent.open_command(running).pk, ok=True)
     assert not Container.objects.filter(pk=running.pk).exists()
 
@@ -96,7 +106,6 @@ def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
 def test_a_creation_that_a_kill_overtakes_leaves_what_can_be_started(make: Any, alice: Any, agent: Any) -> None:
     """It never came to be on its node: `missing` and not `unknown`, which nobody could start (R21)."""
     from containers.services import power
-    from nodes import commands
 
     container, _ = make("web")
     power.act(container, "kill", user=alice, actor=alice.as_actor())

@@ -108,6 +108,21 @@ def test_a_failed_or_partial_listing_changes_nothing_and_a_complete_one_does(run
     assert running.status == "missing"
 
 
+def test_what_one_listing_did_not_name_the_next_one_brings_back(running: Container, agent: Any, node: Node) -> None:
+    """R15: it has no news of it, and so no higher number. What its node itself told as removed stays that."""
+    again = agent.report(running, "running")
+    observe.observe(node.pk, again)
+    observe.take_snapshot(node.pk, [], complete=True)
+    assert not observe.observe(node.pk, again), "a fact that comes twice is no news"
+    observe.take_snapshot(node.pk, [again], complete=True)
+    running.refresh_from_db()
+    assert (running.status, running.desired) == ("running", "running")
+    observe.observe(node.pk, agent.report(running, "removed", cause="external"))
+    observe.take_snapshot(node.pk, [again], complete=True)
+    running.refresh_from_db()
+    assert running.status == "missing"
+
+
 def test_a_lost_node_makes_its_containers_unknown_and_a_found_one_gives_them_back(running: Container, node: Node) -> None:
     """R05: unknown, never stopped."""
     observe.node_lost(node)

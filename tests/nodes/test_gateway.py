@@ -147,6 +147,7 @@ async def test_rotation_gives_the_connected_agent_the_new_token(panel: Panel, re
         assert (await agent.expect(wire.Refused)).code == "bad_token"
 
 
+@pytest.mark.waits
 async def test_other_frames_are_life_too(panel: Panel, registered: Any, in_thread: Any, until: Any) -> None:
     """R08: a node whose heartbeats are lost but whose pongs come is alive."""
     node, token = registered

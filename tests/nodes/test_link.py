@@ -127,6 +127,7 @@ async def test_questions_streams_and_execs(config: Config, registered: Any, in_t
         await output.close()
 
 
+@pytest.mark.waits
 async def test_an_exec_that_nobody_reads_is_killed(config: Config, registered: Any, in_thread: Any, until: Any) -> None:
     """F12."""
     node, _ = registered
@@ -138,4 +139,4 @@ async def test_an_exec_that_nobody_reads_is_killed(config: Config, registered: A
         made = await in_thread(lambda: commands.enqueue(node, "container.create", payload=CreatePayload(spec=spec), subject_id=container_id))
         await until(lambda: Command.objects.filter(pk=made.pk, state="done").exists())
         await live.hub().tell_node(node.pk, live.Question(op="exec", stream_id=stream_id, container_id=container_id, payload={"argv": ["sleep"]}))
-        await until(lambda: bool(runtime.execs) and runtime.execs[0].killed, seconds=15)
+        await until(lambda: bool(runtime.execs) and runtime.execs[0].killed)
