@@ -61,6 +61,8 @@ ENTRY_WORDS: dict[str, Any] = {
     "recordings.policy_removed": lazy("withdrew a decision on recording terminals"),
     "containers.console": lazy("wrote to the console of"),
     "containers.logs_cleared": lazy("cleared the log of"),
+    "containers.idle_warned": lazy("warned that nobody uses"),
+    "containers.keep_running": lazy("kept from stopping"),
     "nodes.create": lazy("registered node"),
     "nodes.update": lazy("changed node"),
     "nodes.delete": lazy("deleted node"),
