@@ -12,7 +12,8 @@ from django.test import RequestFactory
 from containers.api.fileparts import file_response
 
 NAMES = [
-    'a"b.txt', "a\r\nSet-Cookie: x=1", "<script>alert(1)</script>.html", "-rf", "a;b=c.txt", "ä ü 日本.txt", "a\\b", "%0d%0aX: y", "x" * 255, "a\tb", "p.svg",
+    "p.svg", 'a"b.txt', "a\r\nSet-Cookie: x=1", "<script>alert(1)</script>.html", "-rf", "a;b=c.txt", "ä ü 日本.txt", "a\\b", "%0d%0aX: y", "x" * 255,
+    "a\tb",
     "\udcff\udcfe.bin", "\x00nul",
 ]  # fmt: skip
 
