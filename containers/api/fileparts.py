@@ -43,8 +43,8 @@ class RawParser(BaseParser):
 
 
 def safe_name(name: str) -> str:
-    """For a header: no control characters (B12)."""
-    return _CONTROL.sub("_", name).strip() or "file"
+    """For a header: no control characters, and nothing that is no text (B12)."""
+    return _CONTROL.sub("_", name.encode("utf-8", "replace").decode()).strip() or "file"
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

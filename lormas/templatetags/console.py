@@ -258,12 +258,12 @@ def _moment(value: Any) -> datetime | None:
 
 @register.simple_tag
 def ago(value: Any, how: str = "ago") -> SafeString | str:
-    """A time that ticks; `how` is `ago` or `span` (3h 2m)."""
+    """A time that ticks; `how` is `ago`, `span` (3h 2m since then) or `left` (3h 2m until then)."""
     moment = _moment(value)
     if not moment:
         return "–"
     seconds = (clock.now() - moment).total_seconds()
-    word = span_word(seconds) if how == "span" else ago_word(max(0.0, seconds))
+    word = ago_word(max(0.0, seconds)) if how == "ago" else span_word(-seconds if how == "left" else seconds)
     return format_html('<time datetime="{}" data-ago="{}">{}</time>', clock.rfc3339(moment), how, word)
 
 

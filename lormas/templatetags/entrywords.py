@@ -61,6 +61,8 @@ ENTRY_WORDS: dict[str, Any] = {
     "recordings.policy_removed": gettext_lazy("withdrew a decision on recording terminals"),
     "containers.console": gettext_lazy("wrote to the console of"),
     "containers.logs_cleared": gettext_lazy("cleared the log of"),
+    "containers.idle_warned": gettext_lazy("warned that nobody uses"),
+    "containers.keep_running": gettext_lazy("kept from stopping"),
     "nodes.create": gettext_lazy("registered node"),
     "nodes.update": gettext_lazy("changed node"),
     "nodes.delete": gettext_lazy("deleted node"),

@@ -196,7 +196,7 @@ def repacked(file: Path, target: Path) -> None:
 
 
 def test_what_is_no_backup_or_reaches_outside_touches_nothing(tmp_path: Path) -> None:
-    """R46, B04: names with `..`, absolute ones, links and files that no list names are refused before anything is written."""
+    """R46, B07: names with `..`, absolute ones, links and files that no list names are refused before anything is written."""
     from lormas import panelrestore
     from lormas.panelbackup import BackupTrouble, Deadline
 
