@@ -185,7 +185,7 @@ class Acts:
             await self._preparation.before_start(spec, edits)
             if self._console is not None:
                 await self._console.begin(spec)
-        await self._logs.attach(container_id)
+        await self._logs.attach(container_id, before_start=True)
         started: ContainerReport = await hold(self._runtime.start(container_id))
         if self._scripts is not None:
             self._scripts.begin(container_id, spec.startup_script if spec is not None else "")

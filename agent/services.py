@@ -11,7 +11,7 @@ from agent.protocol.messages import Frame, LogStream
 class Logs(Protocol):
     """The part of `agent.logs.LogService` that acts and reconciling use."""
 
-    async def attach(self, container_id: str) -> None:
+    async def attach(self, container_id: str, *, before_start: bool = False) -> None:
         """Begin to read a container's output; no-op if it is being read. Before `start`, so that nothing is lost."""
 
     async def detach(self, container_id: str) -> None:

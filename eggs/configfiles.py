@@ -34,7 +34,7 @@ def edits_of(files: Sequence[ConfigFile], *, data_target: str) -> list[ConfigEdi
         parser, path = PARSERS.get(file.parser.strip().lower()), relative(file.path, data_target=data_target)
         if parser is None or not path:
             continue
-        finds = [(key, value) for key, value in file.find[:MOST_FINDS] if key and _is_find(value)]
+        finds = [(key, one) for key, value in file.find[:MOST_FINDS] if key and _is_find(value) for one in _one_by_one(value)]
         made.append(ConfigEdit(path=path, parser=cast(Parser, parser), finds=finds, create=file.create_file))
     return made
 
@@ -49,6 +49,12 @@ def relative(path: str, *, data_target: str) -> str:
     if inside != "/" and plain.startswith(inside + "/"):
         plain = plain[len(inside) :]
     return plain.strip("/")
+
+
+def _one_by_one(value: Any) -> list[Any]:
+    """Several conditions are several finds, each on what the one before left, as the daemons eggs come from do; no JSON on the way to the node can
+    put them into another order."""
+    return [{old: new} for old, new in value.items()] if isinstance(value, dict) else [value]
 
 
 def _is_find(value: Any) -> bool:

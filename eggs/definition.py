@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,6 +29,26 @@ def _plain(value: Any) -> Any:
         kept = {name: child for name, child in plain.items() if child not in ("", [], {}, None)}
         return {name: float(child) if type(child) is int else child for name, child in kept.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _with_finds(data: dict[str, Any], changed: Callable[[Any], Any]) -> dict[str, Any]:
+    """A definition's JSON with the values of its finds changed; the argument stays as it is."""
+    files = data.get("config_files")
+    if not files:
+        return data
+    return {**data, "config_files": [{**file, "find": [[key, changed(value)] for key, value in file.get("find", ())]} for file in files]}
+
+
+def _in_order(find: Any) -> Any:
+    """Several conditions as a list of pairs: JSONB does not keep the order of keys, and here it counts."""
+    return {"in_order": [list(pair) for pair in find.items()]} if isinstance(find, dict) and len(find) > 1 else find
+
+
+def _as_map(find: Any) -> Any:
+    pairs = find.get("in_order") if isinstance(find, dict) and len(find) == 1 else None
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+        return find
+    return dict(pairs)
 
 
 class Variable(Struct, frozen=True):
@@ -167,12 +188,12 @@ class EggDefinition(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+        return _with_finds(msgspec.to_builtins(self), _in_order)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EggDefinition:
         """Back from `to_json`."""
-        return msgspec.convert(data, cls)
+        return msgspec.convert(_with_finds(data, _as_map), cls)
 
     def digest(self) -> str:
         """SHA-256 of the content: equal for equal eggs, whatever file they came from."""

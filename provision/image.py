@@ -9,8 +9,23 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-IMAGE: Final = "lormas-demo/machine:1"
-PROGRAMS: Final = ("sshd", "ssh-keygen", "useradd", "userdel", "usermod", "groupadd", "groupdel", "chpasswd", "chage", "getent", "bash", "sudo")
+IMAGE: Final = "lormas-demo/machine:2"
+PROGRAMS: Final = (
+    "sshd",
+    "ssh-keygen",
+    "useradd",
+    "userdel",
+    "usermod",
+    "groupadd",
+    "groupdel",
+    "chpasswd",
+    "chage",
+    "getent",
+    "bash",
+    "sudo",
+    "ipcmk",
+    "ipcrm",
+)
 NEEDED: Final = ("sshd", "ssh-keygen", "useradd", "userdel", "usermod", "chpasswd", "getent")
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -35,6 +35,7 @@ class Pump:
         self.ready = asyncio.Event()
         self.draining = False
         """The run is over; the rest of its output is being stored."""
+        self._reader: OutputReader | None = None
         self._pending: Pending = []
         self._size = 0
         self._state = ResumeState()
@@ -60,6 +61,7 @@ class Pump:
                     failures += 1
                     continue
                 failures = 0
+                self._reader = reader
                 self.ready.set()
                 try:
                     await self._carry(reader)
@@ -77,6 +79,12 @@ class Pump:
                 self.draining = False
         finally:
             self.ready.set()
+
+    @property
+    def reads_what_is_over(self) -> bool:
+        """What is being read is the rest of a run that has ended (as far as its runtime tells): nobody waits for the next one."""
+        is_past = getattr(self._reader, "is_past", None)
+        return bool(is_past()) if is_past is not None else False
 
     async def _attach(self) -> OutputReader:
         state, stdout_tail, stderr_tail, last_seq = await self._load()

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ATTACH_SECONDS = 15.0
+OLD_RUNS = 64
+"""So many runs that ended while nobody stored their output are read before the one that comes."""
 TAP_BATCHES = 64
 OPEN_FILES = 256
 SEARCHES = 2
@@ -244,29 +246,34 @@ class LogService:
 
     # --------------------------------------------------------------------------------------------------------------- attach
 
-    async def attach(self, container_id: str) -> None:
+    async def attach(self, container_id: str, *, before_start: bool = False) -> None:
         """Begin to store a container's output; no-op if that goes on. Attached when this returns, so call it before `start`.
 
+        `before_start`: another run comes. The rest of the one before is stored first, so that the one to come is what is attached.
         If the engine does not let us for now it is tried on in the background: what it logs meanwhile is read later.
         """
         async with self._attaching.setdefault(container_id, asyncio.Lock()):
-            running = self._pumps.get(container_id)
-            if running is not None and not running[1].done():
-                pump, task = running
-                if pump.draining:
-                    await asyncio.wait({task}, timeout=ATTACH_SECONDS)
-                if not task.done():
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(ATTACH_SECONDS):
-                            await pump.ready.wait()
-                    return
-            pump = Pump(self._runtime, container_id, load=lambda: self._load(container_id), write=lambda *what: self._write(container_id, *what))
-            task = asyncio.ensure_future(pump.run())
-            task.add_done_callback(lambda ended: self._pump_ended(container_id, ended))
-            self._pumps[container_id] = (pump, task)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ATTACH_SECONDS):
-                    await pump.ready.wait()
+                    for _ in range(OLD_RUNS):
+                        pump, task = await self._pump_of(container_id)
+                        await pump.ready.wait()
+                        if not before_start or not pump.reads_what_is_over:
+                            return
+                        await asyncio.wait({task})
+
+    async def _pump_of(self, container_id: str) -> tuple[Pump, asyncio.Task[None]]:
+        """The one that is at work, or a new one. One that drains is waited for."""
+        running = self._pumps.get(container_id)
+        if running is not None and running[0].draining:
+            await asyncio.wait({running[1]})
+        if running is not None and not running[1].done():
+            return running
+        pump = Pump(self._runtime, container_id, load=lambda: self._load(container_id), write=lambda *what: self._write(container_id, *what))
+        task = asyncio.ensure_future(pump.run())
+        task.add_done_callback(lambda ended: self._pump_ended(container_id, ended))
+        self._pumps[container_id] = (pump, task)
+        return pump, task
 
     def _pump_ended(self, container_id: str, task: asyncio.Task[None]) -> None:
         known = self._pumps.get(container_id)

@@ -25,6 +25,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='containersettings',
             name='idle_timeout_seconds',
-            field=models.PositiveIntegerField(db_index=True, default=0),
+            field=models.PositiveIntegerField(db_default=0, db_index=True, default=0),
         ),
     ]

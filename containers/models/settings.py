@@ -15,7 +15,7 @@ class ContainerSettings(models.Model):
     readiness = models.JSONField(default=dict, blank=True)  # {"done": [texts], "timeout_seconds"}; empty = as its egg says
     auto_start = models.BooleanField(default=True)  # again when its node or engine comes back
     auto_heal = models.BooleanField(default=False)  # restarted when its health check fails
-    idle_timeout_seconds = models.PositiveIntegerField(default=0, db_index=True)  # stopped when nobody has used it for so long; 0: never
+    idle_timeout_seconds = models.PositiveIntegerField(default=0, db_default=0, db_index=True)  # stopped when unused for so long; 0: never
     healed_at = models.JSONField(default=list, blank=True)  # RFC 3339 times of the last restarts by auto-heal
 
     def __str__(self) -> str:

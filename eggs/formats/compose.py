@@ -33,12 +33,12 @@ _SIGNAL: Final = re.compile(r"(?:SIG)?(INT|TERM|ABRT|KILL|QUIT|HUP|USR1|USR2|WIN
 
 def contents(raw: dict[str, Any]) -> Contents:
     """All services of a file."""
-    project = raw.get("name") if isinstance(raw.get("name"), str) else ""
+    project = plain.text_of(raw.get("name")).strip()
     found, family = Contents(), Family(raw["services"])
     for name, service in list(raw["services"].items())[:MAX_EGGS]:
         try:
             warnings = Warnings()
-            definition = egg_of(str(name), family.whole(service), project=str(project or ""), warnings=warnings)
+            definition = egg_of(str(name).strip(), family.whole(service), project=project, warnings=warnings)
         except EggRefused as refused:
             found.skipped.append(Skipped(str(name)[:191], refused.code, refused.detail))
         else:

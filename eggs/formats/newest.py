@@ -88,9 +88,7 @@ def _words(value: Any, name: str, warnings: Warnings) -> list[str]:
     if isinstance(value, str) and value:
         if name == "tags":
             warnings.add("W_TAGS_STRING", "tags is a text, not a list.")
-        if value.strip() in ("{}", "[]"):
-            return []
-        return [value]
+        return [] if value.strip() in ("", "{}", "[]") else [value.strip()]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return [item.strip() for item in items if isinstance(item, str) and item.strip()][:256]
 

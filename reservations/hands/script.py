@@ -44,9 +44,22 @@ kill_all() {
     sleep 0.1 2>/dev/null || sleep 1
   done
 }
+objects() {
+  # System V's memory, semaphores and queues outlive their maker: the next account of this number would own them.
+  for kind in shm:8:m sem:5:s msg:8:q; do
+    column=${kind#*:}
+    awk -v u="$1" -v c="${column%:*}" -v k="-${kind##*:}" \
+      'NR > 1 && ($c == u || $(c + 2) == u) { print k, $2 }' "/proc/sysvipc/${kind%%:*}" 2>/dev/null
+  done
+}
 sweep() {
   kill_all "$1"
-  for place in /tmp /var/tmp /dev/shm /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
+  objects "$1" | while read -r kind number; do
+    # In a container not even root may, but their maker may everywhere.
+    ipcrm "$kind" "$number" || setpriv --reuid "$1" --clear-groups ipcrm "$kind" "$number" ||
+      su -s /bin/sh "$user" -c "ipcrm $kind $number" </dev/null
+  done >/dev/null 2>&1
+  for place in /tmp /var/tmp /dev/shm /dev/mqueue /var/lock /run/lock /run/user /var/spool/cron /var/spool/at /var/crash; do
     [ ! -d "$place" ] || find "$place" -xdev -depth -user "$1" -exec rm -rf -- {} \; 2>/dev/null
   done
   return 0
@@ -213,7 +226,8 @@ for spool in /var/spool/cron/crontabs /var/spool/cron /var/spool/cron/tabs /etc/
 done
 if [ -n "$uid" ]; then
   [ -z "$(living "$uid")" ] || say "left=processes of it"
-  for place in /tmp /var/tmp /dev/shm /var/spool/cron /var/spool/at; do
+  [ -z "$(objects "$uid")" ] || say "left=shared memory of it"
+  for place in /tmp /var/tmp /dev/shm /dev/mqueue /run/lock /var/spool/cron /var/spool/at; do
     [ ! -d "$place" ] || [ -z "$(owned "$place" "$uid" | head -n 1)" ] || say "left=files of it in $place"
   done
 fi

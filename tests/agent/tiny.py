@@ -216,7 +216,7 @@ class TinyLogs:
         self.calls: list[tuple[str, str]] = []
         self.feeds: dict[str, asyncio.Queue[Any]] = {}
 
-    async def attach(self, container_id: str) -> None:
+    async def attach(self, container_id: str, *, before_start: bool = False) -> None:
         self.calls.append(("attach", container_id))
 
     async def detach(self, container_id: str) -> None:

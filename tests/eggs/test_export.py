@@ -62,6 +62,7 @@ ODD: dict[str, dict[str, Any]] = {
     "no rules": {"variables": [variable("A", rules=""), variable("B", rules=["regex:/a|b/", "max:3"])]},
     "nothing to stop": {"config": {"files": "{}", "startup": "{}", "stop": None}},
     "no installer": {"scripts": REMOVE},
+    "texts where lists belong": {"features": " ", "tags": " a ", "file_denylist": " *.sh"},
     "installer without an image": {"scripts": {"installation": {"script": "echo", "container": "", "entrypoint": "ash"}}},
     "several commands": {"meta": {"version": "PLCN_v3"}, "startup": REMOVE, "startup_commands": {"B": "./b", "A": "./a"}},
     "a picture and tags": {"meta": {"version": "PLCN_v3"}, "icon": PIXEL, "tags": ["a", "b"], "startup_commands": {"Default": "./x"}},

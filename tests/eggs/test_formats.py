@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from eggs.configfiles import edits_of
 from eggs.definition import EggDefinition
 from eggs.formats import EggRefused, export, parse
 from tests.eggs.conftest import REMOVE, egg_file, encoded, variable
@@ -27,6 +28,19 @@ def test_a_good_egg_comes_in_whole_and_without_a_warning() -> None:
     assert egg.install.script == "#!/bin/bash\necho hi\n", "CRLF would break the script's first line"
     assert egg.variables[0].rules == ["required", "string", "max:20"]
     assert EggDefinition.from_json(json.loads(json.dumps(egg.to_json()))) == egg
+
+
+def test_the_order_of_conditions_outlives_a_database_that_sorts_keys() -> None:
+    """JSONB does: the shorter key first."""
+    find = {"regex:^first": "a", "any": "b", "regex:.*": "c"}
+    files = {"a.yml": {"parser": "yaml", "find": {"k": find, "one": {"x": 1}, "odd": ["x"], "odder": [["x", "y"]], "n": 5}}}
+    egg = parse(encoded(egg_file(config={"files": json.dumps(files), "startup": {}, "stop": "x"}))).definition
+    kept = json.loads(json.dumps(egg.to_json(), sort_keys=True))
+    again = EggDefinition.from_json(kept)
+    assert again == egg
+    assert list(again.config_files[0].find[0][1]) == list(find)
+    edits = edits_of(again.config_files, data_target="/home/container")
+    assert edits[0].finds == [("k", {"regex:^first": "a"}), ("k", {"any": "b"}), ("k", {"regex:.*": "c"}), ("one", {"x": 1}), ("n", 5)]
 
 
 REFUSED: dict[str, tuple[str, Any]] = {

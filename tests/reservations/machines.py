@@ -18,7 +18,7 @@ import docker
 from provision import image
 from reservations.hands.base import Endpoint
 
-IMAGE = "lormas-test/pool-machine:2"
+IMAGE = "lormas-test/pool-machine:3"
 
 
 @dataclass

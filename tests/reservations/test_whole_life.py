@@ -79,8 +79,14 @@ def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
     assert (operation.status, operation.progress, operation.target_id) == ("succeeded", 100, made.pk), "what a person watched"
     for box in boxes:
         assert login(box.port, made.username, PASSWORD) == made.username
-    leavings = "(sleep 600 >/dev/null 2>&1 </dev/null &) ; echo x >/tmp/mine; mkdir /dev/shm/d; echo y >/dev/shm/d/f; echo ok"
+    shared = "for one in 'M 64' 'S 1' Q; do ipcmk -$one >/dev/null; done"
+    leavings = f"(sleep 600 >/dev/null 2>&1 </dev/null &) ; {shared}; echo x >/tmp/mine; mkdir /dev/shm/d; echo y >/dev/shm/d/f; echo ok"
     assert login(boxes[0].port, made.username, PASSWORD, leavings) == "ok"
+    objects = "cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg"
+    uid = str(Allocation.objects.get(machine__name="box-1").uid)
+    assert boxes[0].sh(objects).split().count(uid) == (12 if boxes[0].sh("which ipcmk") else 0), (
+        "System V's objects would be the next one's of this number"
+    )
     boxes[0].sh('echo "* * * * * date" >/var/spool/cron/crontabs/"$1"', made.username)
     sitting = threading.Thread(target=stay, args=(boxes[1].port, made.username), daemon=True)
     sitting.start()
@@ -95,7 +101,7 @@ def test_reserve_log_in_run_a_command_let_it_expire_and_be_refused(
             login(box.port, made.username, PASSWORD)
         assert made.username not in box.sh("cat /etc/passwd /etc/group /etc/shadow; ls /home /var/spool/cron/crontabs /var/lib/lormas")
     assert "mine" not in boxes[0].sh("ls /tmp") and boxes[0].sh("ls /dev/shm") == ""
-    assert "sleep 600" not in boxes[0].sh("ps")
+    assert "sleep 600" not in boxes[0].sh("ps") and uid not in boxes[0].sh(objects).split()
     assert set(Allocation.objects.values_list("hold", flat=True)) == {"clean"}
     assert Reservation.objects.get().password == ""
     assert set(Machine.objects.values_list("condition", flat=True)) == {"ok"}

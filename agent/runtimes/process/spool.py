@@ -116,6 +116,10 @@ class SpoolReader:
     def run_id(self) -> str:
         return self._run_id
 
+    def is_past(self) -> bool:
+        """Is the run that it reads over?"""
+        return self._is_over()
+
     async def close(self) -> None:
         self._closed = True
 
@@ -282,15 +286,27 @@ def next_run(folder: Path, *, run: Run | None, birth: str, resume: ResumePoint) 
     reached = int(word) if known == birth and word.isdigit() else 0
     there = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.exists() else []
     for number in there:
-        if number < reached or (number == reached and _is_stored(folder / str(number), run, resume)):
-            remove(folder / str(number))
+        mine = folder / str(number)
+        if number < reached or (number == reached and _is_stored(mine, run, resume)) or (number > reached and _was_silent(mine, run)):
+            remove(mine)
             continue
         return number
     return max(reached, run.number if run is not None else 0) + 1
 
 
+def _is_over(folder: Path, run: Run | None) -> bool:
+    """False also for one that is just beginning: its shim makes the folder before it says that it runs."""
+    number = int(folder.name)
+    return run is not None and (run.number > number or (run.number == number and not run.is_alive))
+
+
+def _was_silent(folder: Path, run: Run | None) -> bool:
+    """It ended and wrote nothing: there is nothing to store, so no resume point ever names it."""
+    return _is_over(folder, run) and ends_of(folder, run)[0] == (0, 0)
+
+
 def _is_stored(folder: Path, run: Run | None, resume: ResumePoint) -> bool:
-    if run is None or (run.number == int(folder.name) and run.is_alive):
+    if not _is_over(folder, run):
         return False
     (ends, _), losses = ends_of(folder, run), Losses(folder)
     stored = (losses.written(0, resume.stdout_bytes, 0)[0], losses.written(1, resume.stderr_bytes, 0)[0])

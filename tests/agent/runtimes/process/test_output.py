@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.logs.service import LogService
+from agent.protocol.commands import LogsQuery
 from agent.runtimes.base import ResumePoint, RuntimeFailure
 from agent.runtimes.process import ProcessRuntime
 from tests.agent.runtimes.process.rig import (
@@ -255,3 +257,32 @@ async def test_idle_readers_cost_next_to_nothing(runtime: ProcessRuntime) -> Non
         reading.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
     assert used < 0.15, f"{used:.0%} of a core"
+
+
+async def test_the_next_run_is_attached_also_where_nobody_stored_the_ones_before(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    """As after the death of an agent: run 1 wrote nothing, run 2 a line that nobody stored, and run 3 is over as soon as it has written its own."""
+    program = "n=$(cat n 2>/dev/null || echo 0); n=$((n + 1)); echo $n > n; [ $n = 1 ] || echo line $n"
+    container_id = await created(runtime, shell(program))
+    for _ in range(2):
+        await runtime.start(container_id)
+        await ended(runtime, container_id)
+    logs = LogService(tmp_path / "logs", runtime=runtime)
+    try:
+        await logs.attach(container_id, before_start=True)
+        await runtime.start(container_id)
+
+        async def stored() -> bool:
+            lines = (await logs.read(container_id, LogsQuery(tail=10)))["lines"]
+            return [line[3] for line in lines] == ["line 2", "line 3"]
+
+        await until(stored, what="both lines, each once")
+        await ended(runtime, container_id)
+        await logs.attach(container_id, before_start=True)
+        await runtime.start(container_id)
+        await until(lambda: _is_last(logs, container_id, "line 4"), what="the line of the run after")
+    finally:
+        await logs.close()
+
+
+async def _is_last(logs: LogService, container_id: str, text: str) -> bool:
+    return bool((await logs.read(container_id, LogsQuery(tail=1)))["lines"][-1][3] == text)
