@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import proofs
 from accounts.models import User
@@ -141,9 +142,11 @@ TEXTS: dict[str, Callable[[User, dict[str, Any], str], Text]] = {
     "email_change": _change,
     "email_taken": _address_taken,
     "invite": _invite,
-    "password_changed": _notice("Your password was changed", "The password of the account %(username)s was changed."),
-    "email_changed": _notice("Your address was changed", "The account %(username)s has another e-mail address now: %(what)s."),
-    "factor_changed": _notice("Your second factor was changed", "The account %(username)s: %(what)s."),
+    "password_changed": _notice(gettext_noop("Your password was changed"), gettext_noop("The password of the account %(username)s was changed.")),
+    "email_changed": _notice(
+        gettext_noop("Your address was changed"), gettext_noop("The account %(username)s has another e-mail address now: %(what)s.")
+    ),
+    "factor_changed": _notice(gettext_noop("Your second factor was changed"), gettext_noop("The account %(username)s: %(what)s.")),
     "machines_end": _machines_end,
-    "connected": _notice("A way to sign in was changed", "The account %(username)s: %(what)s."),
+    "connected": _notice(gettext_noop("A way to sign in was changed"), gettext_noop("The account %(username)s: %(what)s.")),
 }

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from containers.api.adoption import node_for
@@ -26,8 +26,8 @@ from nodes.views import frame_of
 class AdoptForm(ServiceForm):
     """Its name here, and that what is lost was read."""
 
-    name = forms.CharField(label=lazy("Name"), max_length=64)
-    accept = forms.BooleanField(label=lazy("I have read what is lost"), required=False)
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=64)
+    accept = forms.BooleanField(label=gettext_lazy("I have read what is lost"), required=False)
 
     def clean_name(self) -> str:
         try:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.access import has, require
@@ -32,16 +32,19 @@ SHOWN = 25
 class PolicyForm(ServiceForm):
     """How many are kept, what stays out, where they go."""
 
-    keep = forms.IntegerField(label=lazy("Keep"), min_value=1, max_value=1000, required=False)
+    keep = forms.IntegerField(label=gettext_lazy("Keep"), min_value=1, max_value=1000, required=False)
     ignore = forms.CharField(
-        label=lazy("Leave out"),
+        label=gettext_lazy("Leave out"),
         required=False,
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
-        help_text=lazy("A pattern a line, as in a .gitignore: *.log, cache/."),
+        help_text=gettext_lazy("A pattern a line, as in a .gitignore: *.log, cache/."),
     )
     destination = forms.ModelChoiceField(
-        label=lazy("Destination"), queryset=BackupDestination.objects.filter(is_enabled=True), required=False, empty_label=lazy("The default one")
+        label=gettext_lazy("Destination"),
+        queryset=BackupDestination.objects.filter(is_enabled=True),
+        required=False,
+        empty_label=gettext_lazy("The default one"),
     )
 
 
@@ -197,23 +200,29 @@ def act(request: HttpRequest, container_id: UUID, backup_id: UUID, what: str) ->
 class DestinationForm(ServiceForm):
     """A destination; empty keys keep the stored ones."""
 
-    name = forms.CharField(label=lazy("Name"), max_length=64)
-    kind = forms.ChoiceField(label=lazy("Kind"), choices=BackupDestination.Kind.choices)
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=64)
+    kind = forms.ChoiceField(label=gettext_lazy("Kind"), choices=BackupDestination.Kind.choices)
     folder = forms.CharField(
-        label=lazy("Folder"),
+        label=gettext_lazy("Folder"),
         max_length=1024,
         required=False,
-        help_text=lazy("Of the panel's machine; all its workers must reach it. Empty: beside its data."),
+        help_text=gettext_lazy("Of the panel's machine; all its workers must reach it. Empty: beside its data."),
     )
-    bucket = forms.CharField(label=lazy("Bucket"), max_length=128, required=False, help_text=lazy("Of S3-compatible storage, as are the next ones."))
-    key_prefix = forms.CharField(label=lazy("Prefix"), max_length=256, required=False)
-    endpoint = forms.CharField(label=lazy("Endpoint"), max_length=512, required=False, help_text=lazy("https://s3.example.org; empty for AWS."))
-    region = forms.CharField(label=lazy("Region"), max_length=64, required=False)
-    access_key = forms.CharField(label=lazy("Access key"), max_length=256, required=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    bucket = forms.CharField(
+        label=gettext_lazy("Bucket"), max_length=128, required=False, help_text=gettext_lazy("Of S3-compatible storage, as are the next ones.")
+    )
+    key_prefix = forms.CharField(label=gettext_lazy("Prefix"), max_length=256, required=False)
+    endpoint = forms.CharField(
+        label=gettext_lazy("Endpoint"), max_length=512, required=False, help_text=gettext_lazy("https://s3.example.org; empty for AWS.")
+    )
+    region = forms.CharField(label=gettext_lazy("Region"), max_length=64, required=False)
+    access_key = forms.CharField(
+        label=gettext_lazy("Access key"), max_length=256, required=False, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
     secret_key = forms.CharField(
-        label=lazy("Secret key"), max_length=512, required=False, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "off"})
+        label=gettext_lazy("Secret key"), max_length=512, required=False, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "off"})
     )
-    is_default = forms.BooleanField(label=lazy("The default one"), required=False)
+    is_default = forms.BooleanField(label=gettext_lazy("The default one"), required=False)
 
 
 PLACES = ("folder", "bucket", "endpoint", "region", "access_key", "secret_key")

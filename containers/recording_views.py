@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.access import require
@@ -28,20 +28,20 @@ class PolicyForm(ServiceForm):
     """One word for a role or an egg."""
 
     role = forms.ModelChoiceField(
-        label=lazy("People in the role"), queryset=Role.objects.order_by("name"), required=False, empty_label="–", to_field_name="slug"
+        label=gettext_lazy("People in the role"), queryset=Role.objects.order_by("name"), required=False, empty_label="–", to_field_name="slug"
     )
     egg = forms.ModelChoiceField(
-        label=lazy("or containers of the egg"),
+        label=gettext_lazy("or containers of the egg"),
         queryset=Egg.objects.order_by("name"),
         required=False,
         empty_label="–",
-        help_text=lazy("What is said of an egg counts before what is said of a role."),
+        help_text=gettext_lazy("What is said of an egg counts before what is said of a role."),
     )
     record = forms.TypedChoiceField(
-        label=lazy("Terminals"),
-        choices=[("yes", lazy("are recorded")), ("no", lazy("are not recorded"))],
+        label=gettext_lazy("Terminals"),
+        choices=[("yes", gettext_lazy("are recorded")), ("no", gettext_lazy("are not recorded"))],
         coerce=lambda word: word == "yes",
-        help_text=lazy("Only what a terminal shows is kept, never what is typed: passwords that are not echoed are not in it."),
+        help_text=gettext_lazy("Only what a terminal shows is kept, never what is typed: passwords that are not echoed are not in it."),
     )
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from containers.access import get_container
@@ -25,15 +25,15 @@ from lormas.common.forms import ServiceForm
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
 
 ACTS: tuple[tuple[str, Any], ...] = (
-    ("", lazy("No step")),
-    ("start", lazy("Start it")),
-    ("stop", lazy("Stop it")),
-    ("restart", lazy("Restart it")),
-    ("kill", lazy("Kill it")),
-    ("command", lazy("Write a line to its console")),
-    ("backup", lazy("Back it up")),
-    ("backup-stopped", lazy("Back it up, stopped for the time")),
-    ("wait", lazy("Wait")),
+    ("", gettext_lazy("No step")),
+    ("start", gettext_lazy("Start it")),
+    ("stop", gettext_lazy("Stop it")),
+    ("restart", gettext_lazy("Restart it")),
+    ("kill", gettext_lazy("Kill it")),
+    ("command", gettext_lazy("Write a line to its console")),
+    ("backup", gettext_lazy("Back it up")),
+    ("backup-stopped", gettext_lazy("Back it up, stopped for the time")),
+    ("wait", gettext_lazy("Wait")),
 )
 SPARE_ROWS = 2
 
@@ -41,29 +41,31 @@ SPARE_ROWS = 2
 class ScheduleForm(ServiceForm):
     """When it runs; the steps are rows of their own."""
 
-    name = forms.CharField(label=lazy("Name"), max_length=64)
-    is_enabled = forms.BooleanField(label=lazy("Switched on"), required=False, initial=True)
-    trigger = forms.ChoiceField(label=lazy("When"), choices=Schedule.Trigger.choices)
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=64)
+    is_enabled = forms.BooleanField(label=gettext_lazy("Switched on"), required=False, initial=True)
+    trigger = forms.ChoiceField(label=gettext_lazy("When"), choices=Schedule.Trigger.choices)
     cron = forms.CharField(
-        label=lazy("Times"),
+        label=gettext_lazy("Times"),
         max_length=120,
         required=False,
-        help_text=lazy("Minute, hour, day of the month, month, day of the week: 30 4 * * * is each day at 4:30."),
+        help_text=gettext_lazy("Minute, hour, day of the month, month, day of the week: 30 4 * * * is each day at 4:30."),
         widget=forms.TextInput(attrs={"class": "mono", "placeholder": "30 4 * * *"}),
     )
-    timezone = forms.CharField(label=lazy("Time zone"), max_length=64, required=False)
-    missed = forms.ChoiceField(label=lazy("If a run was missed"), choices=[("skip", lazy("Leave it out")), ("once", lazy("Run it once, late"))])
+    timezone = forms.CharField(label=gettext_lazy("Time zone"), max_length=64, required=False)
+    missed = forms.ChoiceField(
+        label=gettext_lazy("If a run was missed"), choices=[("skip", gettext_lazy("Leave it out")), ("once", gettext_lazy("Run it once, late"))]
+    )
     status = forms.ChoiceField(
-        label=lazy("State that it takes on"), required=False, choices=[("", "–"), *((one.value, Status(one).label) for one in STATES)]
+        label=gettext_lazy("State that it takes on"), required=False, choices=[("", "–"), *((one.value, Status(one).label) for one in STATES)]
     )
     pattern = forms.CharField(
-        label=lazy("Text that it writes"), max_length=256, required=False, help_text=lazy("Plain text, or regex: and a pattern."),
+        label=gettext_lazy("Text that it writes"), max_length=256, required=False, help_text=gettext_lazy("Plain text, or regex: and a pattern."),
         widget=forms.TextInput(attrs={"class": "mono"}),
     )  # fmt: skip
-    resource = forms.ChoiceField(label=lazy("Resource"), required=False, choices=[("", "–"), *((one, one) for one in RESOURCES)])
-    above = forms.IntegerField(label=lazy("Above"), min_value=1, max_value=100, required=False)
-    minutes = forms.IntegerField(label=lazy("For"), min_value=1, max_value=60, required=False)
-    only_when_running = forms.BooleanField(label=lazy("Only while it runs"), required=False)
+    resource = forms.ChoiceField(label=gettext_lazy("Resource"), required=False, choices=[("", "–"), *((one, one) for one in RESOURCES)])
+    above = forms.IntegerField(label=gettext_lazy("Above"), min_value=1, max_value=100, required=False)
+    minutes = forms.IntegerField(label=gettext_lazy("For"), min_value=1, max_value=60, required=False)
+    only_when_running = forms.BooleanField(label=gettext_lazy("Only while it runs"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 
 from containers.forms import SettingsForm
 from containers.models import Container
@@ -44,11 +44,11 @@ class GeneralSection(SettingsForm):
     """Name, description, restart policy, labels."""
 
     labels = forms.CharField(
-        label=lazy("Labels"),
+        label=gettext_lazy("Labels"),
         required=False,
         max_length=16384,
         widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
-        help_text=lazy("One name=value a line. Lists can be filtered by them, and placement can keep containers with the same ones apart."),
+        help_text=gettext_lazy("One name=value a line. Lists can be filtered by them, and placement can keep containers with the same ones apart."),
     )
 
     def clean_labels(self) -> dict[str, str]:
@@ -64,13 +64,15 @@ class GeneralSection(SettingsForm):
 class MadeSection(Section):
     """Of what a container without an egg is made."""
 
-    image = forms.CharField(label=lazy("Image"), max_length=255)
-    command = forms.CharField(label=lazy("Command"), max_length=8192, required=False, help_text=lazy("As a shell splits it. Empty: the image's own."))
+    image = forms.CharField(label=gettext_lazy("Image"), max_length=255)
+    command = forms.CharField(
+        label=gettext_lazy("Command"), max_length=8192, required=False, help_text=gettext_lazy("As a shell splits it. Empty: the image's own.")
+    )
     env = forms.CharField(
-        label=lazy("Environment"),
+        label=gettext_lazy("Environment"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
-        help_text=lazy("One NAME=value a line."),
+        help_text=gettext_lazy("One NAME=value a line."),
     )
 
     def clean_image(self) -> str:
@@ -88,12 +90,14 @@ class LimitsSection(Section):
     """CPU, memory and the rest."""
 
     names = {name: (f"limits.{name}",) for name in ("cpus", "memory_bytes", "disk_bytes")}
-    cpus = _unit(forms.FloatField(label=lazy("CPU"), min_value=0.01, max_value=1024), lazy("cores"))
-    memory_bytes = _unit(forms.IntegerField(label=lazy("Memory"), min_value=6, max_value=2**30), "MiB")
-    swap_bytes = _unit(forms.IntegerField(label=lazy("Swap"), min_value=0, max_value=2**30), "MiB")
-    disk_bytes = _unit(forms.FloatField(label=lazy("Disk"), min_value=0, max_value=2**20, help_text=lazy("0: not limited.")), "GiB")
-    pids = forms.IntegerField(label=lazy("Processes"), min_value=1, max_value=65536)
-    io_weight = forms.IntegerField(label=lazy("I/O weight"), min_value=0, max_value=1000, help_text=lazy("10 to 1000; 0: the default."))
+    cpus = _unit(forms.FloatField(label=gettext_lazy("CPU"), min_value=0.01, max_value=1024), gettext_lazy("cores"))
+    memory_bytes = _unit(forms.IntegerField(label=gettext_lazy("Memory"), min_value=6, max_value=2**30), "MiB")
+    swap_bytes = _unit(forms.IntegerField(label=gettext_lazy("Swap"), min_value=0, max_value=2**30), "MiB")
+    disk_bytes = _unit(forms.FloatField(label=gettext_lazy("Disk"), min_value=0, max_value=2**20, help_text=gettext_lazy("0: not limited.")), "GiB")
+    pids = forms.IntegerField(label=gettext_lazy("Processes"), min_value=1, max_value=65536)
+    io_weight = forms.IntegerField(
+        label=gettext_lazy("I/O weight"), min_value=0, max_value=1000, help_text=gettext_lazy("10 to 1000; 0: the default.")
+    )
 
     def clean_io_weight(self) -> int:
         value: int = self.cleaned_data["io_weight"]
@@ -112,12 +116,12 @@ class ScriptSection(Section):
     """The startup script."""
 
     startup_script = forms.CharField(
-        label=lazy("Startup script"),
+        label=gettext_lazy("Startup script"),
         max_length=MAX_SCRIPT,
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 8, "class": "mono", "spellcheck": "false"}),
-        help_text=lazy("Run by /bin/sh inside of the container after each start. Its output is in the log, stream startup."),
+        help_text=gettext_lazy("Run by /bin/sh inside of the container after each start. Its output is in the log, stream startup."),
     )
 
     def clean_startup_script(self) -> str:
@@ -129,29 +133,37 @@ class CareSection(Section):
 
     names = {"done": ("readiness",), "idle_minutes": ("idle_timeout_seconds",)}
     auto_start = forms.BooleanField(
-        label=lazy("Start again with its node"), required=False, help_text=lazy("When its node or engine comes back, what ran is started.")
+        label=gettext_lazy("Start again with its node"),
+        required=False,
+        help_text=gettext_lazy("When its node or engine comes back, what ran is started."),
     )
     auto_heal = forms.BooleanField(
-        label=lazy("Restart when unhealthy"), required=False, help_text=lazy("When its health check fails; at most 5 times in 30 minutes.")
+        label=gettext_lazy("Restart when unhealthy"),
+        required=False,
+        help_text=gettext_lazy("When its health check fails; at most 5 times in 30 minutes."),
     )
     done = forms.CharField(
-        label=lazy("Ready when its console says"),
+        label=gettext_lazy("Ready when its console says"),
         required=False,
         max_length=8192,
         widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false"}),
-        help_text=lazy("One text a line, any of them counts; regex: begins a pattern. Empty: as its egg or its health check says."),
+        help_text=gettext_lazy("One text a line, any of them counts; regex: begins a pattern. Empty: as its egg or its health check says."),
     )
     idle_minutes = _unit(
         forms.FloatField(
-            label=lazy("Stop when nobody uses it for"),
+            label=gettext_lazy("Stop when nobody uses it for"),
             min_value=0,
             max_value=525_600,
             required=False,
-            help_text=lazy("Console, terminal, files, commands and network traffic are use. You are warned first. 0: it is never stopped for that."),
+            help_text=gettext_lazy(
+                "Console, terminal, files, commands and network traffic are use. You are warned first. 0: it is never stopped for that."
+            ),
         ),
-        lazy("minutes"),
+        gettext_lazy("minutes"),
     )
-    timeout_seconds = _unit(forms.IntegerField(label=lazy("Wait at most"), min_value=5, max_value=3600, required=False), lazy("seconds"))
+    timeout_seconds = _unit(
+        forms.IntegerField(label=gettext_lazy("Wait at most"), min_value=5, max_value=3600, required=False), gettext_lazy("seconds")
+    )
 
     def clean_done(self) -> list[str]:
         texts = [line.strip("\r") for line in self.cleaned_data["done"].split("\n") if line.strip()]

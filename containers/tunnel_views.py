@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from containers.access import get_container
@@ -20,12 +20,12 @@ from lormas.common.pages import Toast, answer, person, signed_in
 
 POLL = "every 4s"
 WORDS: dict[str, tuple[Any, str]] = {
-    "off": (lazy("Off"), "grey"),
-    "waiting": (lazy("Waiting for the container"), "grey"),
-    "starting": (lazy("Starting"), "blue"),
-    "connected": (lazy("Connected"), "green"),
-    "failed": (lazy("Failed, tried again"), "red"),
-    "unknown": (lazy("Unknown"), "amber"),
+    "off": (gettext_lazy("Off"), "grey"),
+    "waiting": (gettext_lazy("Waiting for the container"), "grey"),
+    "starting": (gettext_lazy("Starting"), "blue"),
+    "connected": (gettext_lazy("Connected"), "green"),
+    "failed": (gettext_lazy("Failed, tried again"), "red"),
+    "unknown": (gettext_lazy("Unknown"), "amber"),
 }
 
 

@@ -28,7 +28,7 @@ MOST_ASKED = 8
 """A swarm has seldom more than seven managers."""
 PASSED_OVER = ("not_a_manager", "other_swarm", "no_quorum", "engine_down", "timeout", "unsupported", "unknown_command", "engine_error")
 """Refusals that another manager may not share."""
-NAME = re.compile(r"^[A-Za-z0-9](?:[-_]*[A-Za-z0-9]+)*$")
+NAME = re.compile(r"^[A-Za-z0-9](?:[-_]*[A-Za-z0-9])*$")
 
 
 @dataclass(frozen=True, slots=True)

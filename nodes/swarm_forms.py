@@ -7,7 +7,7 @@ import shlex
 from typing import Any, ClassVar
 
 from django import forms
-from django.utils.translation import gettext as gettext_now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
@@ -26,7 +26,7 @@ def _ports(text: str) -> list[dict[str, Any]]:
     for line in text.split():
         match = PORT.match(line)
         if match is None:
-            raise forms.ValidationError(gettext_now("A port is published:inside, as 8080:80; this is not: %(line)s") % {"line": line[:40]})
+            raise forms.ValidationError(gettext("A port is published:inside, as 8080:80; this is not: %(line)s") % {"line": line[:40]})
         found.append({"published_port": int(match[1]), "container_port": int(match[2]), "protocol": match[3] or "tcp"})
     return found
 
@@ -102,7 +102,7 @@ class SwarmServiceForm(_Checked):
         try:
             return shlex.split(self.cleaned_data["command"])
         except ValueError:
-            raise forms.ValidationError(gettext_now("A quote is not closed.")) from None
+            raise forms.ValidationError(gettext("A quote is not closed.")) from None
 
     def clean_env(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -111,7 +111,7 @@ class SwarmServiceForm(_Checked):
                 continue
             name, mark, value = line.partition("=")
             if not mark or not name.strip():
-                raise forms.ValidationError(gettext_now("Each line is NAME=value; this one is not: %(line)s") % {"line": line[:80]})
+                raise forms.ValidationError(gettext("Each line is NAME=value; this one is not: %(line)s") % {"line": line[:80]})
             found[name.strip()] = value
         return found
 
@@ -161,7 +161,7 @@ class SwarmChangeForm(_Checked):
             elif mark and name.strip():
                 found[name.strip()] = value
             else:
-                raise forms.ValidationError(gettext_now("Each line is NAME=value or -NAME; this one is neither: %(line)s") % {"line": line[:80]})
+                raise forms.ValidationError(gettext("Each line is NAME=value or -NAME; this one is neither: %(line)s") % {"line": line[:80]})
         return found
 
     def body(self, data: dict[str, Any]) -> dict[str, Any]:

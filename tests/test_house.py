@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +74,46 @@ def test_secrets_are_compared_in_constant_time(file: Path) -> None:
         named = [ast.unparse(side) for side in (node.left, *node.comparators) if isinstance(side, ast.Name | ast.Attribute)]
         if any(SECRET_NAME.search(name.rpartition(".")[2].lower()) for name in named):
             assert (where, ast.unparse(node)) in COMPARED, f"{where}:{node.lineno}: {ast.unparse(node)}"
+
+
+ONE_WAY = {  # a repetition in a repetition, but a text fits each of them in one way only: what ends a round can't begin or be in another
+    r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+\Z",
+    r"[A-Za-z_/][A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@-]+)*\Z",
+    r"/[\w.@+-]+(?:/[\w.@+-]+)*/?\Z",
+    r"^[A-Za-z0-9](?:[-_]*[A-Za-z0-9])*$",
+    r"^_?[a-z][a-z0-9]*(?:_[a-z0-9]+)+$",
+    r"^( *)[^\s#-][^\n]*:[ ]*\r?\n(?:[ ]*#[^\n]*\n)*( *)- ",
+    r"^( *)[^\s#-][^\n]*:[ ]*\r?\n(?:[ ]*#[^\n]*\n)*( +)[^\s#-]",
+    r"((?:[ \t]*(?:#[^\n]*)?\n)*)---(?:\s|\Z)",
+    r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*",
+    r"(?:\xef\xbb\xbf)?(?:\s|<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->|<!DOCTYPE[^\[>]*>)*(?=<[A-Za-z_])",
+}
+
+
+def _repeats_what_repeats(pattern: str) -> bool:
+    from re import _parser  # type: ignore[attr-defined]
+
+    def looks(part: Any, inside: bool) -> bool:
+        if isinstance(part, tuple) and len(part) == 2 and str(part[0]) in ("MAX_REPEAT", "MIN_REPEAT"):
+            _least, most, repeated = part[1]
+            return (most > 20 and (inside or looks(repeated, True))) or looks(repeated, inside)
+        return not isinstance(part, str | int) and part is not None and any(looks(one, inside) for one in part)
+
+    try:
+        return looks(list(_parser.parse(pattern)), False)
+    except re.error:  # of the regex module, whose patterns come with a time limit
+        return False
+
+
+def test_no_pattern_needs_for_ever_for_a_text_that_nearly_fits() -> None:
+    """C10: `(a+/?)+` tries every way to divide a text. Each pattern that repeats what repeats was looked at; a new one must be, too."""
+    found: dict[str, str] = {}
+    for file in MODULES:
+        source = file.read_text(encoding="utf-8")
+        for name, call in calls(ast.parse(source)) if "import re\n" in source else ():
+            pattern = call.args[0].value if name.startswith("re.") and call.args and isinstance(call.args[0], ast.Constant) else None
+            text = pattern.decode("latin-1") if isinstance(pattern, bytes) else pattern
+            if isinstance(text, str) and _repeats_what_repeats(text):
+                found[text] = f"{file.relative_to(ROOT)}:{call.lineno}"
+    assert not set(found) - ONE_WAY, {text: where for text, where in found.items() if text not in ONE_WAY}
+    assert _repeats_what_repeats(r"/(?:[\w.@+-]+/?)+\Z")

@@ -14,7 +14,7 @@ from agent.configfiles.values import UNCHANGED, ConfigProblem, text_of, wanted
 _STEP = re.compile(r"(\*|[A-Za-z_][\w-]*)(?:\[(?:(\d{1,5})|@([A-Za-z_][\w-]*)=(?:'([^']*)'|\"([^\"]*)\"))\])?\Z")
 _ATTRIBUTE = re.compile(r"\[([A-Za-z_][\w:-]*)='(.*)'\]\Z", re.DOTALL)
 _DIVIDE = re.compile(r"\.(?![^\[]*\])")
-_PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->|<!DOCTYPE[^\[>]*>)*(?=<[A-Za-z_])")
+_PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?(?:[^?]|\?(?!>))*\?>|<!--(?:[^-]|-(?!->))*-->|<!DOCTYPE[^\[>]*>)*(?=<[A-Za-z_])")
 DEEPEST = 64
 
 

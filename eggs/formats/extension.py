@@ -10,7 +10,7 @@ import msgspec
 from eggs.definition import DefaultLimits, EggPort, Health, Privilege
 from eggs.problems import Warnings
 
-_PATH: Final = re.compile(r"/(?:[\w.@+-]+/?)+\Z", re.ASCII)
+_PATH: Final = re.compile(r"/[\w.@+-]+(?:/[\w.@+-]+)*/?\Z", re.ASCII)
 _DEVICE: Final = re.compile(r"/dev/[\w./-]{1,200}\Z", re.ASCII)
 _CAPABILITY: Final = re.compile(r"[A-Z_]{2,40}\Z")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?\Z")

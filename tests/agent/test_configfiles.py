@@ -215,6 +215,11 @@ def test_finds_that_do_not_fit_the_file_are_said(parser: str, text: str, find: t
         changed(parser, text, find)
 
 
+def test_what_stands_before_a_root_is_read_once() -> None:
+    """SECURITY C10: a root that our pattern does not know, behind many blanks, held the agent up for ever."""
+    assert "<é><b>1</b></é>" in changed("xml", "\n" * 5_000 + "<é><b/></é>\n", ("*.b", "1"))
+
+
 def test_a_pattern_that_runs_for_ever_is_stopped() -> None:
     """SECURITY C10, M18."""
     begun = time.process_time()
