@@ -171,6 +171,8 @@ class Dispatcher:
             lane.act = asyncio.create_task(self._carry_out(lane, entry), name=f"act {entry.command.id}")
             try:
                 await asyncio.wait([lane.act])
+                if entry.ending is not None:
+                    await asyncio.wait([entry.ending])
             finally:
                 lane.current = None
                 lane.act = None
@@ -297,10 +299,21 @@ class Dispatcher:
         return None
 
     async def _settle(self, entry: Entry, *, data: dict[str, Any] | None = None, error: ErrorInfo | None = None) -> None:
-        """The result on disk, then to the panel."""
-        report = await self._reconciler.observe(entry.command.container_id, cause="command")
-        result = Result(command_id=entry.command.id, ok=error is None, error=error, data=data or {}, report=report)
-        await self._outbox.settle(result)
+        """The result on disk, then to the panel. The first ending counts, and nobody tears it: a kill that comes meanwhile (or one more of them) only
+        ends the waiting. One torn before it was on disk would leave the command open, to be carried out when the agent starts the next time.
+        """
+        if entry.ending is None:
+            entry.ending = self._spawn(self._end(entry, data=data, error=error), f"end {entry.command.id}")
+        await asyncio.shield(entry.ending)
+
+    async def _end(self, entry: Entry, *, data: dict[str, Any] | None, error: ErrorInfo | None) -> None:
+        try:
+            report = await self._reconciler.observe(entry.command.container_id, cause="command")
+            result = Result(command_id=entry.command.id, ok=error is None, error=error, data=data or {}, report=report)
+            await self._outbox.settle(result)
+        except Exception:
+            entry.ending = None  # not ended: whoever finds out may try to
+            raise
         crash.point("after_result")
         code = error.code if error else ""
         log.info("command ended", extra={"command": entry.command.id, "kind": entry.command.kind, "ok": error is None, "code": code})

@@ -43,7 +43,7 @@ _result = msgspec.json.Decoder(Result)
 _report = msgspec.json.Decoder(ContainerReport)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """A command as the journal has it. `deadline_unix` is in this machine's time; `running_at_unix` 0 = it was not begun.
 
@@ -59,6 +59,8 @@ class Entry:
     recovered: bool = False
     settled: bool = False
     result: Result | None = None
+    ending: asyncio.Task[None] | None = None
+    """Writes its result, once it has one (`agent.dispatcher`)."""
 
 
 @dataclass(slots=True)

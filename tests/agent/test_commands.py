@@ -150,6 +150,44 @@ async def test_kill_overtakes_what_waits_and_what_runs(inside: Any) -> None:
         assert (await i.run(command_of("container.start", container_id))).ok, "the lane is free again"
 
 
+@pytest.mark.parametrize("failed", [False, True])
+async def test_kills_that_come_while_one_ends_leave_nothing_open(inside: Any, monkeypatch: pytest.MonkeyPatch, failed: bool) -> None:
+    """R18, R21: cancelled twice, or while a failure was being written, a start was open for ever, and made the removed container anew when the agent
+    started the next time."""
+    async with inside() as i:
+        container_id = str(uuid.uuid4())
+        await i.run(command_of("container.create", container_id))
+        verb, look = asyncio.Event(), asyncio.Event()
+        i.runtime.gates["stop"] = verb
+        stop, kills = command_of("container.stop", container_id), [command_of("container.kill", container_id) for _ in range(3)]
+        await i.dispatcher.receive(stop)
+        await i.until(lambda: "stop" in i.runtime.calls)
+        looks = []
+        inspect = i.runtime.inspect
+
+        async def slow(asked: str) -> Any:
+            looks.append(asked)
+            await look.wait()
+            return await inspect(asked)
+
+        monkeypatch.setattr(i.runtime, "inspect", slow)
+        if failed:
+            i.runtime.broken = "the engine is away"
+            verb.set()
+            await i.until(lambda: looks)
+            i.runtime.broken = ""
+        for kill in kills:
+            await i.dispatcher.receive(kill)
+            await i.until(lambda: looks)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        verb.set()
+        look.set()
+        for command in (stop, *kills):
+            await i.settled(command)
+        assert await i.outbox.open_commands() == []
+
+
 async def test_a_start_in_flight_that_lands_after_the_kill_is_killed_too(inside: Any) -> None:
     async with inside() as i:
         container_id = str(uuid.uuid4())
