@@ -31,12 +31,16 @@ class Program:
     stop_seconds: int = STOP_SECONDS
 
 
-def leash() -> list[str]:
-    """Words in front of a command that make it end when supervisord dies, even by SIGKILL."""
+STILL_THERE = '[ "$PPID" = "$0" ] && exec "$@"'
+"""For sh: becomes its arguments if its parent is the given one. A parent that died before the leash was on sends no signal any more."""
+
+
+def leash(parent: int) -> list[str]:
+    """Words in front of a command that make it end when its parent, the supervisor of this pid, dies, even by SIGKILL and amid its start."""
     setpriv = shutil.which("setpriv")
     if setpriv:
-        return [setpriv, "--pdeathsig", "TERM", "--"]
-    return [sys.executable, "-m", "lormas.quickstart.leash"]
+        return [setpriv, "--pdeathsig", "TERM", "--", "/bin/sh", "-c", STILL_THERE, str(parent)]
+    return [sys.executable, "-m", "lormas.quickstart.leash", str(parent)]
 
 
 def _command(program: Program, prefix: Sequence[str]) -> str:

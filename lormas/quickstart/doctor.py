@@ -152,7 +152,7 @@ def check_database(env: Env) -> Iterator[Finding]:
 
 
 def check_tree(env: Env) -> Iterator[Finding]:
-    if sys.platform.startswith("linux") and config.leash()[0] == sys.executable:
+    if sys.platform.startswith("linux") and config.leash(os.getpid())[0] == sys.executable:
         yield Finding("supervision", "warning", "no setpriv: programs are held by a slower way", "sudo apt-get install util-linux")
 
 

@@ -187,7 +187,7 @@ def run() -> int:
             directory=ROOT,
             socket=supervisor_socket,
             open_files=OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard),
-            prefix=config.leash(),
+            prefix=config.leash(os.getpid()),
         )
         write_private(configuration, text)
         append_to_output()

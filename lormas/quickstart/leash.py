@@ -1,4 +1,4 @@
-"""Programs that end with their parent. `python -m lormas.quickstart.leash COMMAND...` does what setpriv does, for machines without it."""
+"""Programs that end with their parent. `python -m lormas.quickstart.leash PARENT COMMAND...` does what setpriv does, for machines without it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def never_outlive_parent(*, grace: float, look_every: float = 1.0) -> None:
 
 
 def main(argv: list[str]) -> None:
-    parent = os.getppid()
+    parent, command = int(argv[0]), argv[1:]
     end_with_parent()
-    if os.getppid() != parent:  # it died in between
+    if os.getppid() != parent:  # it died before this, and no signal will come
         sys.exit(1)
-    os.execvp(argv[0], argv)  # noqa: S606 - a program of ours
+    os.execvp(command[0], command)  # noqa: S606 - a program of ours
 
 
 if __name__ == "__main__":

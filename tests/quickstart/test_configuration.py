@@ -117,6 +117,21 @@ def test_private_files_are_for_their_owner_only_and_replaced_whole(tmp_path: Pat
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no parent-death signal here")
+@pytest.mark.parametrize("setpriv", [True, False], ids=["setpriv", "without setpriv"])
+def test_who_lost_its_parent_before_the_leash_was_on_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setpriv: bool) -> None:
+    """The kernel sends its signal at the death of a parent, never after it: a program begun in that moment would outlive the panel for ever."""
+    if not setpriv:
+        monkeypatch.setattr("shutil.which", lambda _: None)
+    command = ["/bin/sh", "-c", 'echo "$0 $*"; exit 7', "it's", "100 %", "$HOME"]
+    begun = subprocess.run([*config.leash(os.getpid()), *command], capture_output=True, text=True, timeout=60, check=False)
+    assert (begun.returncode, begun.stdout) == (7, "it's 100 % $HOME\n")
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait(60)
+    late = subprocess.run([*config.leash(gone.pid), *command], capture_output=True, text=True, timeout=60, check=False)
+    assert (late.returncode, late.stdout) == (1, "")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no parent-death signal here")
 @pytest.mark.parametrize("deaf", [False, True], ids=["one that follows", "one that hangs in its farewell"])
 def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, eventually, deaf: bool) -> None:
     program = ["sleep", "600"]
@@ -125,8 +140,8 @@ def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, 
         watched = "from lormas.quickstart.leash import never_outlive_parent; never_outlive_parent(grace=0.1, look_every=0.05)"
         program = [sys.executable, "-c", f"{hangs}; {watched}; open({str(tmp_path / 'deaf')!r}, 'w').close(); time.sleep(600)"]
     code = (
-        "import subprocess, sys, time;"
-        f"p = subprocess.Popen([sys.executable, '-m', 'lormas.quickstart.leash', *{program!r}]);"
+        "import os, subprocess, sys, time;"
+        f"p = subprocess.Popen([sys.executable, '-m', 'lormas.quickstart.leash', str(os.getpid()), *{program!r}]);"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid));"
         "time.sleep(600)"
     )
