@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +17,13 @@ from agent.protocol.commands import LogsQuery
 from audit.services import record
 from containers import logs
 from containers.access import get_container
-from containers.api.logbook import MOST_ALERTS, MOST_FILTERS, get_kept, kept_logs, readable
+from containers.api.logbook import MOST_FILTERS, get_kept, kept_logs, readable
 from containers.loglevels import LEVELS
 from containers.models import LogAlert, LogFilter
+from containers.services import logwatch
 from containers.services.logsearch import PER_CONTAINER, Found, search_logs
 from containers.services.publish import target
-from lormas.common.errors import NotFound, Problem
+from lormas.common.errors import Conflict, NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 
 FIELDS = ("search", "level", "stream", "name")
@@ -85,7 +87,6 @@ def drop_filter(request: HttpRequest, filter_id: UUID) -> HttpResponse:
 @signed_in
 def kept(request: HttpRequest, container_id: UUID) -> HttpResponse:
     """The last lines of a log whose container is gone."""
-    from containers import logs
 
     log, problem, lines = get_kept(person(request), str(container_id)), "", []
     try:
@@ -101,11 +102,12 @@ def add_alert(request: HttpRequest, container_id: UUID) -> HttpResponse:
     user = person(request)
     container = get_container(user, container_id, "containers.edit")
     pattern, back = request.POST.get("pattern", "").strip()[:256], reverse("containers:settings", args=[container.pk]) + "#alerts"
-    if len(pattern) < 2 or LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
-        return answer(request, Toast(_("Not added"), _("Give a text of two characters or more; 20 alerts at most."), tone="amber"), to=back)
-    LogAlert.objects.create(container=container, created_by=user, pattern=pattern, seen_seq=logs.end_of(container))
-    record("containers.log_alert_added", actor=user.as_actor(), target=target(container), after={"pattern": pattern})
-    return answer(request, Toast(_("Alert added")), to=back)
+    toast = Toast(_("Not added"), _("Give a text of two characters or more; 20 alerts at most."), tone="amber")
+    if len(pattern) >= 2:
+        with contextlib.suppress(Conflict):  # there are as many as may be
+            logwatch.add_alert(container, user=user, actor=user.as_actor(), pattern=pattern)
+            toast = Toast(_("Alert added"))
+    return answer(request, toast, to=back)
 
 
 @require_POST

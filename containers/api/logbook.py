@@ -23,6 +23,7 @@ from containers.api.serializers import STREAMS, LogLineSerializer, LogsQuerySeri
 from containers.api.views import ASKS_NODE, actor_of, checked, log_file, log_page, log_query
 from containers.loglevels import LEVELS
 from containers.models import Container, KeptLog, LogAlert, LogFilter
+from containers.services import logwatch
 from containers.services.logsearch import MOST_CONTAINERS, PER_CONTAINER, search_logs
 from containers.services.publish import target
 from lormas.common import clock
@@ -35,7 +36,6 @@ NARROWING: tuple[OpenApiParameter, ...] = (
     OpenApiParameter("name", str, description="Of the containers: name, image or id."),
 )
 MOST_FILTERS = 100
-MOST_ALERTS = 20
 
 
 class LogSearchSerializer(StrictSerializer):
@@ -264,10 +264,7 @@ class LogAlerts(APIView):
         access.get_container(request.user, container_id, "containers.logs")
         container = access.get_container(request.user, container_id, "containers.edit")
         body = checked(LogAlertSerializer, request.data)
-        if LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
-            raise Conflict(f"{container.name} has {MOST_ALERTS} alerts: remove one first.", code="too_many")
-        made = LogAlert.objects.create(container=container, created_by=cast(Any, request.user), seen_seq=logs.end_of(container), **body)
-        record("containers.log_alert_added", actor=actor_of(request), target=target(container), after={"pattern": made.pattern})
+        made = logwatch.add_alert(container, user=request.user, actor=actor_of(request), **body)
         return Response(LogAlertSerializer(made).data, status=status.HTTP_201_CREATED)
 
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 
 from agent.protocol.commands import LogsQuery
-from audit.services import SYSTEM, record
+from audit.services import SYSTEM, Actor, record
 from containers import logs
-from containers.models import LogAlert
+from containers.models import Container, LogAlert
 from containers.services.publish import target
 from lormas.common import clock
-from lormas.common.errors import Problem
+from lormas.common.errors import Conflict, Problem
 
 log = structlog.get_logger(__name__)
 MOST = 500
 PAGE = 100
+MOST_ALERTS = 20
+"""Of one container."""
+
+
+def add_alert(container: Container, *, user: Any, actor: Actor, pattern: str, is_enabled: bool = True) -> LogAlert:
+    """Each line from now on is looked at. Raises Conflict `too_many`."""
+    if LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
+        raise Conflict(f"{container.name} has {MOST_ALERTS} alerts: remove one first.", code="too_many")
+    made = LogAlert.objects.create(container=container, created_by=user, pattern=pattern, is_enabled=is_enabled, seen_seq=logs.end_of(container))
+    record("containers.log_alert_added", actor=actor, target=target(container), after={"pattern": made.pattern})
+    return made
 
 
 def watch_logs() -> int:
