@@ -116,8 +116,11 @@ class BuiltInRole:
     """What it begins with, by the fields of `accounts.quotas.Allowance`; administrators change it. Empty: no quota."""
 
 
+ADMINISTRATOR = "administrator"
+"""The role that may everything, always; the last one who has it can't lose it."""
+
 BUILT_IN_ROLES: tuple[BuiltInRole, ...] = (
-    BuiltInRole("administrator", "Administrator", "May do everything.", tuple(capability.code for capability in CAPABILITIES)),
+    BuiltInRole(ADMINISTRATOR, "Administrator", "May do everything.", tuple(capability.code for capability in CAPABILITIES)),
     BuiltInRole("operator", "Operator", "Runs the fleet: nodes, eggs, everybody's containers; no accounts.", _OPERATOR),
     BuiltInRole(
         "member",

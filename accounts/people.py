@@ -14,6 +14,7 @@ from django.db.models import Count, F, ProtectedError, Q
 
 from accounts import quotas, tokens
 from accounts.access import capabilities_of, require, rights_of
+from accounts.capabilities import ADMINISTRATOR
 from accounts.models import ApiKey, AuthSession, Role, User
 from accounts.services import checked_password, free_username, target_of
 from audit.services import Actor, record
@@ -23,7 +24,6 @@ from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFo
 
 BulkAction = Literal["activate", "deactivate", "delete", "assign_role"]
 MAX_BULK: Final = 100
-ADMINISTRATOR: Final = "administrator"
 
 
 def administrators() -> Q:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from django import forms
@@ -104,6 +104,19 @@ class QuotaForm(TakesProblems):
         sizes = {f"{name}_bytes": None if given[name] is None else round(given[name] * GIB) for name in ("memory", "disk")}
         asked = Allowance(containers=given["containers"], cpus=given["cpus"], **sizes)
         return asked if given.get("own", asked.is_limited) else None
+
+    def is_given(self, give: Callable[[Allowance | None], object]) -> bool:
+        """Was it valid, and did `give` take it? What it refuses about the numbers, or about whom they are for, is said here; the rest is raised."""
+        if not self.is_valid():
+            return False
+        try:
+            give(self.allowance())
+        except Problem as problem:
+            if problem.status != 409 and problem.code != "quota_not_held":
+                raise
+            self.take(problem)
+            return False
+        return True
 
 
 def _plain(value: float) -> float | int:

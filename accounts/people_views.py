@@ -102,19 +102,13 @@ def detail(request: HttpRequest, user_id: UUID) -> HttpResponse:
     known = {"email": user.email, "name": user.name, "username": user.username, "role": user.role.slug if user.role else ""}
     roles = _assignable(by)
     fixed = not standing["may_act"] or not has(by, "roles.manage") or (user.role is not None and user.role not in roles)
-    form = PersonForm(None if "quota" in request.POST else request.POST or None, initial=known, roles=roles, fixed_role=fixed)
-    quota = QuotaForm(request.POST if "quota" in request.POST else None, known=quotas.of_person(user), person=True)
-    if request.method == "POST" and "quota" in request.POST:
+    of_quota = "quota" in request.POST
+    form = PersonForm(None if of_quota else request.POST or None, initial=known, roles=roles, fixed_role=fixed)
+    quota = QuotaForm(request.POST if of_quota else None, known=quotas.of_person(user), person=True)
+    if of_quota:
         require(by, "users.manage")
-        if quota.is_valid():
-            try:
-                people.update_person(by, user_id, changes={"quota": quota.allowance()}, actor=by.as_actor())
-            except Problem as problem:
-                if problem.code != "quota_not_held":
-                    raise
-                quota.take(problem)
-            else:
-                return answer(request, Toast(_("The quota is changed")), to=request.path)
+        if quota.is_given(lambda asked: people.update_person(by, user_id, changes={"quota": asked}, actor=by.as_actor())):
+            return answer(request, Toast(_("The quota is changed")), to=request.path)
     elif request.method == "POST":
         require(by, "users.manage")
         if form.is_valid():
@@ -129,7 +123,7 @@ def detail(request: HttpRequest, user_id: UUID) -> HttpResponse:
         "form": form,
         "quota": quota,
         "role_quota": quotas.of_role(user.role) if user.role is not None else None,
-        "unlimited": user.is_superuser or (user.role is not None and user.role.slug == quotas.ADMINISTRATOR),
+        "unlimited": quotas.is_exempt(user),
         "grants": granting.of_person(user),
         "entries": timeline("user", user.pk)[:20],
         "sessions": user.auth_sessions.filter(revoked_at=None).count(),

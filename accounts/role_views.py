@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import quotas, roles
 from accounts.access import capabilities_of, has, require
-from accounts.capabilities import CAPABILITIES, CODES
+from accounts.capabilities import ADMINISTRATOR, CAPABILITIES, CODES
 from accounts.models import Role
 from accounts.people_forms import QuotaForm, RoleForm
 from audit.selectors import timeline
@@ -81,19 +81,13 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
     held = capabilities_of(by)
     own, beyond = by.role_id == role.pk, bool(frozenset(role.capabilities) & CODES - held)
     known = {"name": role.name, "description": role.description, "capabilities": role.capabilities}
-    form = RoleForm(None if "quota" in request.POST else request.POST or None, initial=known, held=held, known=True)
-    quota = QuotaForm(request.POST if "quota" in request.POST else None, known=quotas.of_role(role), person=False)
-    if request.method == "POST" and "quota" in request.POST:
+    of_quota = "quota" in request.POST
+    form = RoleForm(None if of_quota else request.POST or None, initial=known, held=held, known=True)
+    quota = QuotaForm(request.POST if of_quota else None, known=quotas.of_role(role), person=False)
+    if of_quota:
         require(by, "roles.manage")
-        if quota.is_valid():
-            try:
-                roles.update_role(by, role_id, changes={"quota": quota.allowance()}, actor=by.as_actor())
-            except Problem as problem:
-                if problem.status == 403 and problem.code != "quota_not_held":
-                    raise
-                quota.take(problem)
-            else:
-                return answer(request, Toast(_("The quota is changed")), to=request.path)
+        if quota.is_given(lambda asked: roles.update_role(by, role_id, changes={"quota": asked}, actor=by.as_actor())):
+            return answer(request, Toast(_("The quota is changed")), to=request.path)
     elif request.method == "POST":
         require(by, "roles.manage")
         if form.is_valid():
@@ -106,7 +100,7 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
             else:
                 return answer(request, Toast(_("%(role)s is changed") % {"role": form.cleaned_data["name"]}), to=reverse("people:roles"))
     why = ""
-    may_set_quota = has(by, "roles.manage") and not own and not beyond and role.slug != quotas.ADMINISTRATOR
+    may_set_quota = has(by, "roles.manage") and not own and not beyond and role.slug != ADMINISTRATOR
     if role.built_in and may_set_quota:
         why = _("It is built in: what it may stays as it is. Make a role of your own from it, or change its quota.")
     elif role.built_in:
@@ -127,7 +121,7 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
         "entries": timeline("role", role.pk)[:20],
         "quota": quota,
         "quota_rows": _rows(quotas.of_role(role)),
-        "unlimited": role.slug == quotas.ADMINISTRATOR,
+        "unlimited": role.slug == ADMINISTRATOR,
         "may_set_quota": may_set_quota,
         "holds": [one for one in CAPABILITIES if one.code in role.capabilities],
     }

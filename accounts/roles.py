@@ -12,7 +12,7 @@ from django.utils.text import slugify
 
 from accounts import quotas
 from accounts.access import require
-from accounts.capabilities import CODES
+from accounts.capabilities import ADMINISTRATOR, CODES
 from accounts.models import Role, User
 from accounts.people import check_assignable
 from audit.services import Actor, Target, record
@@ -113,7 +113,7 @@ def update_role(by: User, role_id: UUID, *, changes: dict[str, Any], actor: Acto
 
 
 def _set_quota(by: User, role: Role, allowance: quotas.Allowance | None, *, actor: Actor) -> None:
-    if role.slug == quotas.ADMINISTRATOR:
+    if role.slug == ADMINISTRATOR:
         raise Conflict("Administrators have no quota.", code="built_in_role")
     if given := quotas.give(role, allowance, by=by):
         record("accounts.role_update", actor=actor, target=_target(role), before={"quota": given["before"]}, after={"quota": given["after"]})

@@ -17,6 +17,7 @@ from accounts.access import require
 from accounts.api.permissions import needs
 from accounts.api.serializers import PasswordField, QuotaSerializer, UserDetailSerializer, UsernameField, UserSerializer
 from accounts.api.views import body, person
+from accounts.capabilities import ADMINISTRATOR
 from accounts.models import User
 from lormas.common.api.filters import TrueOrFalse
 from lormas.common.api.serializers import StrictSerializer
@@ -48,7 +49,7 @@ class NewUserSerializer(StrictSerializer):
         if admin is not None and attrs["role"] is not None:
             raise serializers.ValidationError({"is_admin": ["Give either role or is_admin."]})
         if admin:
-            attrs["role"] = people.ADMINISTRATOR
+            attrs["role"] = ADMINISTRATOR
         if "email" not in attrs:
             if admin is None or not attrs["username"]:
                 raise serializers.ValidationError({"email": ["This field is required."]}, code="required")
