@@ -19,12 +19,14 @@ def end_with_parent(number: int = signal.SIGTERM) -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)
 
 
-def never_outlive_parent(*, grace: float, look_every: float = 1.0) -> None:
-    """End this process hard, `grace` seconds after its parent died.
+def never_outlive_supervisor(*, grace: float, look_every: float = 1.0) -> None:
+    """End this process hard, `grace` seconds after its parent died. Does nothing where that is not our supervisor: somebody's shell may end.
 
     The kernel's signal asks politely, once. While the supervisor lives, it kills whoever does not follow; when it is itself what died, nobody
     would, and a program that hangs in its farewell (a broker that ended before it, a request that waits) would hold the port for ever.
     """
+    if "LORMAS_RUN_SOCKET" not in os.environ:
+        return
     parent = os.getppid()
 
     def watch() -> None:
@@ -33,7 +35,7 @@ def never_outlive_parent(*, grace: float, look_every: float = 1.0) -> None:
         time.sleep(grace)
         os._exit(1)
 
-    threading.Thread(target=watch, name="never-outlive-parent", daemon=True).start()
+    threading.Thread(target=watch, name="never-outlive-supervisor", daemon=True).start()
 
 
 def main(argv: list[str]) -> None:

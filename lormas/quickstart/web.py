@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lormas.quickstart.config import STOP_SECONDS
-from lormas.quickstart.leash import never_outlive_parent
+from lormas.quickstart.leash import never_outlive_supervisor
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -38,8 +38,7 @@ class Identified:
 
 
 def main() -> None:
-    if "LORMAS_RUN_SOCKET" in os.environ:  # started by our supervisor, not by somebody's shell or an image's entry point
-        never_outlive_parent(grace=STOP_SECONDS)
+    never_outlive_supervisor(grace=STOP_SECONDS)
     try:
         import uvloop
     except ImportError:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from lormas.quickstart.config import STOP_SECONDS
-from lormas.quickstart.leash import never_outlive_parent
+from lormas.quickstart.leash import never_outlive_supervisor
 
 CONCURRENCY = 4
 
@@ -23,8 +23,7 @@ def _keep_logging(**_: object) -> None:
 
 
 def main() -> None:
-    if "LORMAS_RUN_SOCKET" in os.environ:  # started by our supervisor, not by somebody's shell or an image's entry point
-        never_outlive_parent(grace=STOP_SECONDS)
+    never_outlive_supervisor(grace=STOP_SECONDS)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from celery.beat import EmbeddedService
     from celery.signals import setup_logging

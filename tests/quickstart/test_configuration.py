@@ -137,7 +137,7 @@ def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, 
     program = ["sleep", "600"]
     if deaf:
         hangs = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-        watched = "from lormas.quickstart.leash import never_outlive_parent; never_outlive_parent(grace=0.1, look_every=0.05)"
+        watched = "from lormas.quickstart.leash import never_outlive_supervisor; never_outlive_supervisor(grace=0.1, look_every=0.05)"
         program = [sys.executable, "-c", f"{hangs}; {watched}; open({str(tmp_path / 'deaf')!r}, 'w').close(); time.sleep(600)"]
     code = (
         "import os, subprocess, sys, time;"
@@ -145,7 +145,8 @@ def test_a_leashed_program_dies_with_its_parent_even_by_sigkill(tmp_path: Path, 
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid));"
         "time.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    ours = {**os.environ, "LORMAS_RUN_SOCKET": str(tmp_path / "socket")}
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=ours)
     pid_file = tmp_path / "pid"
     eventually(lambda: pid_file.exists() and pid_file.read_text(), seconds=60, what="the leashed program starts")
     pid = int(pid_file.read_text())
