@@ -66,11 +66,8 @@ def repeated(window: Window, *, every: Every, times: int, zone: str = "UTC") -> 
     place = ZoneInfo(zone)
     local = window.start.astimezone(place)
     step = timedelta(days=1 if every == "day" else 7)
-    found = []
-    for index in range(times):
-        if not index:
-            found.append(window)  # as it is, also where it is the later one of an hour that comes twice
-            continue
+    found = [window]  # as it is, also where it is the later one of an hour that comes twice
+    for index in range(1, times):
         start = (local.replace(tzinfo=None) + index * step).replace(tzinfo=place)  # wall clock; fold=0
         begin = start.astimezone(UTC)
         found.append(Window(begin, begin + timedelta(seconds=window.seconds)))

@@ -188,11 +188,6 @@ def _own_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(django_settings, "RATE_LIMIT_PREFIX", f"lormas:rate:{os.getpid()}:{request.node.nodeid}", raising=False)
 
 
-# A busy machine is no fault of ours; and in CI the same examples each time: what is red there was red-handed by the change, not by a draw of lots.
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
-settings.load_profile("house")
-
-
 @pytest.fixture
 def fresh_limits() -> None:
     """Says that a test is about limits; the counters are its own anyway."""

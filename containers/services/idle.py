@@ -218,7 +218,7 @@ def _traffic(container: Container, since: datetime, *, now: datetime) -> tuple[d
 
 def in_words(seconds: int) -> str:
     """`12 min`, `3 h`, `45 s` (for the journal and the log, which are English)."""
-    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+    for size, one, many in ((86_400, "day", "days"), (3600, "h", "h"), (60, "min", "min")):
         if seconds >= 2 * size or seconds == size:
-            return f"{round(seconds / size)} {unit if seconds != 86_400 or size != 86_400 else 'day'}"
+            return f"{round(seconds / size)} {one if seconds == size else many}"
     return f"{max(0, seconds)} s"

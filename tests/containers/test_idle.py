@@ -143,8 +143,6 @@ def test_work_that_goes_on_is_a_use(limited: Container, later: Any, told: list[A
     for how, row in work.items():
         ExecRecord.objects.update(started_at=clock.now())
         later(HALF_HOUR + 1)
-        if how == "command":
-            row.__class__.objects.filter(pk=row.pk).update(started_at=clock.now())
         assert idle.look()["used"] == 1, how
         assert idle.standing(limited).used_by == how
         row.delete()
