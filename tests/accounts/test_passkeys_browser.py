@@ -85,6 +85,7 @@ class Person:
 
     def sign_out(self) -> None:
         self.go("/profile")
+        self.page.locator("[hx-trigger='load']").wait_for(state="detached", timeout=60_000)  # a part that came after it would ask to sign in again
         self.page.evaluate("document.querySelector('form[action=\"/logout\"]').submit()")
         self.arrives("/login")
 
