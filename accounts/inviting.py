@@ -15,7 +15,7 @@ from django.utils.crypto import constant_time_compare
 from accounts import letters, limits, proofs
 from accounts.access import require
 from accounts.models import User
-from accounts.people import check_assignable, check_free, check_reach, enter, role_named, taken
+from accounts.people import check_free, check_reach, check_role, enter, role_named, taken
 from accounts.services import checked_password, free_username, target_of
 from audit.services import Actor, record
 from lormas.common.errors import Conflict, NotFound
@@ -38,7 +38,7 @@ def invite(by: User, *, email: str, name: str = "", role: str | None = None, act
     given = role_named(role or settings.SIGNUP_ROLE)
     if given.slug != settings.SIGNUP_ROLE:
         require(by, "roles.manage")
-    check_assignable(by, frozenset(given.capabilities), what=f"The role {given.name}")
+    check_role(by, given)
     check_free(email=email, username=None)
     _knock(by, email)
     try:

@@ -37,6 +37,13 @@ def invited() -> Q:
     return Q(verified_email="", **{"password__startswith": UNUSABLE_PASSWORD_PREFIX})
 
 
+def check_role(by: User, role: Role) -> None:
+    """Raises Forbidden if this role may what `by` may not, or has a wider quota: but for that which every newcomer gets."""
+    check_assignable(by, frozenset(role.capabilities), what=f"The role {role.name}")
+    if role.slug != settings.SIGNUP_ROLE:
+        quotas.check_held(by, quotas.of_role(role))
+
+
 def check_assignable(by: User, capabilities: frozenset[str], *, what: str) -> None:
     """Nobody gives what they lack (D08). Raises Forbidden (code capability_not_held)."""
     lacking = sorted(capabilities - capabilities_of(by))
@@ -129,7 +136,7 @@ def create_person(
     given = role_named(role or settings.SIGNUP_ROLE)
     if role is not None and given.slug != settings.SIGNUP_ROLE:
         require(by, "roles.manage")
-    check_assignable(by, frozenset(given.capabilities), what=f"The role {given.name}")
+    check_role(by, given)
     generated = secrets.token_urlsafe(15) if password is None else None
     if password is not None:
         checked_password(password, user=User(email=email, username=username or email, name=name))
@@ -201,7 +208,7 @@ def _assign(by: User, user: User, role: Role, *, held: set[UUID], actor: Actor) 
     if user.role_id == role.pk:
         return
     check_reach(by, user)  # says no to one's own role, too
-    check_assignable(by, frozenset(role.capabilities), what=f"The role {role.name}")
+    check_role(by, role)
     if role.slug != ADMINISTRATOR and not user.is_superuser:
         _check_one_stays(held, user)
     before = user.role.slug if user.role is not None else None

@@ -66,6 +66,13 @@ def allowance_of(user_id: UUID, *, lock: bool = False) -> Allowance:
     return _read(Quota.objects.filter(user_id=user_id).first() or role.first()) or NO_LIMIT
 
 
+def check_held(by: User, allowance: Allowance | None) -> None:
+    """Raises Forbidden `quota_not_held` if this (None: no limit), a role's or a person's, allows more than what counts for `by`."""
+    wider = (allowance or NO_LIMIT).beyond(allowance_of(by.pk))
+    if wider:
+        raise Forbidden(f"That is more than your own quota: {', '.join(wider)}.", code="quota_not_held", extra={"quota": wider})
+
+
 def give(subject: User | Role, allowance: Allowance | None, *, by: User) -> dict[str, Any]:
     """Write it (None: take it away), inside the caller's transaction, who has asked whether `by` may touch the subject and keeps the journal.
 
@@ -81,10 +88,7 @@ def give(subject: User | Role, allowance: Allowance | None, *, by: User) -> dict
     if before == allowance:
         return {}
     role = subject.role if isinstance(subject, User) else None
-    then = allowance or (of_role(role) if role is not None else None) or NO_LIMIT
-    wider = then.beyond(allowance_of(by.pk))
-    if wider:
-        raise Forbidden(f"That is more than your own quota: {', '.join(wider)}.", code="quota_not_held", extra={"quota": wider})
+    check_held(by, allowance or (of_role(role) if role is not None else None))
     if allowance is None:
         Quota.objects.filter(**whose).delete()
     else:

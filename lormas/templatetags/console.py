@@ -18,7 +18,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.access import has
 from audit.diff import Change, changes
@@ -215,6 +215,13 @@ def cores(value: Any) -> str:
         return f"{float(value):g}"
     except (TypeError, ValueError):
         return "–"
+
+
+@register.filter
+def cores_word(value: Any) -> str:
+    """`0.5 cores`, `1 core`."""
+    count = cores(value)
+    return ngettext("%(count)s core", "%(count)s cores", 1 if count == "1" else 2) % {"count": count}
 
 
 @register.filter

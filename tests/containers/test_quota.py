@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from accounts import people, quotas, roles
+from accounts import inviting, people, quotas, roles
 from accounts.models import Quota, User
 from accounts.quotas import Allowance
 from containers.models import Container
@@ -174,6 +174,12 @@ def test_nobody_raises_their_own_nor_gives_more_than_they_have(alice: Any, bob: 
     assert refused(give, bob.pk, changes={"quota": Allowance(containers=11, cpus=1)}) == "quota_not_held"
     assert refused(give, bob.pk, changes={"quota": Allowance(containers=1)}) == "quota_not_held", "cores without a limit"
     assert refused(roles.update_role, bob.role_id, changes={"quota": Allowance()}) == "quota_not_held"
+    wide = roles.create_role(root, name="Wide", capabilities=["containers.view"], quota=Allowance(containers=11), actor=root.as_actor())
+    assert refused(give, bob.pk, changes={"role": wide.slug}) == "quota_not_held"
+    assert refused(people.create_person, email="w@example.org", role=wide.slug) == "quota_not_held"
+    assert refused(inviting.invite, email="w@example.org", role=wide.slug) == "quota_not_held"
+    roles.update_role(root, wide.pk, changes={"quota": Allowance(containers=10, cpus=4)}, actor=root.as_actor())
+    give(mia, bob.pk, changes={"role": wide.slug}, actor=mia.as_actor())
     assert refused(give, root.pk, changes={"quota": Allowance(containers=1, cpus=1)}) == "higher_rights"
     give(mia, bob.pk, changes={"quota": Allowance(containers=10, cpus=4)}, actor=mia.as_actor())
     assert quotas.allowance_of(bob.pk) == Allowance(containers=10, cpus=4)

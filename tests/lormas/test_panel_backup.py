@@ -143,7 +143,7 @@ def panels(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pan
 
     given = os.environ["DATABASE_URL"]
     names = [f"lormas_backup_{os.getpid()}_{number}" for number in (1, 2)]
-    with psycopg.connect(given, autocommit=True) as server:
+    with psycopg.connect(urlsplit(given)._replace(path="/postgres").geturl(), autocommit=True) as server:  # the given one need not be there
         for name in names:
             server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
         try:
