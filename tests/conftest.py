@@ -120,6 +120,17 @@ def wait_until(check: Callable[[], Any], *, seconds: float = 60, what: str = "")
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """What tests of coroutines ask of the database, one thread of asgiref's asks, on a connection of its own that nobody closes; PostgreSQL drops
+    no database that has one."""
+    yield
+    from asgiref.sync import SyncToAsync
+    from django.db import connections
+
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result(60)
+
+
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
     return wait_until

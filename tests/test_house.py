@@ -117,3 +117,25 @@ def test_no_pattern_needs_for_ever_for_a_text_that_nearly_fits() -> None:
                 found[text] = f"{file.relative_to(ROOT)}:{call.lineno}"
     assert not set(found) - ONE_WAY, {text: where for text, where in found.items() if text not in ONE_WAY}
     assert _repeats_what_repeats(r"/(?:[\w.@+-]+/?)+\Z")
+
+
+def test_the_floor_plan_names_what_is_there() -> None:
+    """docs/architecture: each room and each module of a room that it names exists, and each room that exists is named."""
+    said = (ROOT / "docs" / "architecture" / "README.md").read_text()
+    plan = said.split("```")[1]
+    for room in (*ROOMS, "billing", "notifications", "templates", "static", "frontend", "tests", "bench", "docs"):
+        assert (ROOT / room).is_dir(), room
+        assert f"{room}/" in plan, room
+    lormas = re.findall(r"^   (\S.*)$", plan, re.MULTILINE)[0]
+    for name in (*lormas.split(), *(f"agent/{each}/" for each in ("protocol", "logs", "files", "backups", "tunnels"))):
+        assert any((ROOT / base / name).exists() for base in ("lormas", "")), name
+    for kind in ("base", "docker", "process", "fake"):
+        folder = ROOT / "agent" / "runtimes"
+        assert (folder / kind).is_dir() or (folder / f"{kind}.py").is_file(), kind
+    for module in ("session", "dispatcher", "reconcile"):
+        assert (ROOT / "agent" / f"{module}.py").is_file(), module
+    for dotted in re.findall(r"`((?:lormas|audit|accounts|nodes|eggs|containers|reservations|agent)(?:\.\w+)+)`", said):
+        parts = dotted.split(".")
+        assert any(
+            (ROOT / "/".join(parts[:end])).is_dir() or (ROOT / f"{'/'.join(parts[:end])}.py").is_file() for end in (len(parts), len(parts) - 1)
+        ), dotted

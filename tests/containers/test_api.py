@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from containers.models import Container
-from nodes.models import Node
+from containers.models import Container, Port
+from nodes.models import Command, Node, Operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 
@@ -88,9 +88,47 @@ def test_bad_input_says_what_is_wrong_and_leaves_nothing(
     assert body["detail"]
     if field is not None:
         assert any(error["field"].startswith(field) for error in body["errors"]), body
+    nothing_left(node)
+
+
+def nothing_left(node: Node) -> None:
+    """No row, port, command, operation or promise of capacity stays behind a refusal."""
     node.refresh_from_db()
-    assert Container.objects.count() == 0
-    assert node.current_pods == 0
+    assert [Container.objects.count(), Port.objects.count(), Command.objects.count(), Operation.objects.count()] == [0, 0, 0, 0]
+    assert (node.current_pods, node.allocated_cpus, node.allocated_memory_bytes) == (0, 0, 0)
+
+
+def test_an_offline_node_and_one_that_is_not_yours_to_see_leave_nothing(api: Any, alice: Any, root: Any, node: Node) -> None:
+    """D01"""
+    unseen = api(alice).post("/api/containers", {**GOOD, "node": str(node.pk)})
+    assert unseen.status_code == 404, unseen.json()
+    assert [error["field"] for error in unseen.json()["errors"]] == ["node"]
+    nothing_left(node)
+    Node.objects.filter(pk=node.pk).update(status="INACTIVE", status_reason="No heartbeat.", gateway="")
+    offline = api(root).post("/api/containers", {**GOOD, "node": str(node.pk)})
+    assert offline.status_code == 503, offline.json()
+    assert "since" in offline.json()["detail"]
+    nothing_left(node)
+
+
+def test_a_taken_port_and_a_second_action_leave_nothing_more_than_there_was(api: Any, alice: Any, root: Any, running: Container, node: Node) -> None:
+    """A12, R21"""
+    taken = {"container": 80, "host": 30005}
+    assert api(alice).post("/api/containers", {**GOOD, "name": "first", "ports": [taken]}).status_code == 201
+    assert api(alice).post(f"/api/containers/{running.pk}/stop").status_code == 202
+
+    def rows() -> list[int]:
+        node.refresh_from_db()
+        return [Container.objects.count(), Port.objects.count(), Command.objects.count(), Operation.objects.count(), node.current_pods]
+
+    before = rows()
+    second = api(root).post("/api/containers", {**GOOD, "name": "second", "ports": [taken], "node": str(node.pk)})
+    assert (second.status_code, second.json()["code"]) == (409, "port_taken"), second.json()
+    assert rows() == before
+    again = api(alice).post(f"/api/containers/{running.pk}/restart")
+    assert again.status_code == 423, again.json()
+    assert again.json()["operation"]
+    assert rows() == before
 
 
 def test_strangers_see_nothing_and_viewers_change_nothing(api: Any, running: Container, alice: Any, bob: Any, charlie: Any, olga: Any) -> None:

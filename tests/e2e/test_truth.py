@@ -157,7 +157,7 @@ async def test_kill_9_of_the_agent_at_every_point_leaves_one_container_and_one_r
     stack.agent.start(LORMAS_TESTING="1", LORMAS_AGENT_CRASH_AT=point)
     await until(lambda: Node.objects.filter(pk=stack.node.pk, status="ACTIVE", session_epoch__gte=2).exists(), what="second hello")
     container, operation = await make(alice, "web")
-    await asyncio.to_thread(stack.agent.process.wait, 30)  # type: ignore[union-attr]
+    await asyncio.to_thread(stack.agent.process.wait, 60)  # type: ignore[union-attr]
     assert stack.agent.process is not None and stack.agent.process.returncode != 0, "it died where it was told to"
     stack.agent.start()
     done = await ends(operation, 60)

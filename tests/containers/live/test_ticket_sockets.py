@@ -36,7 +36,7 @@ async def test_it_opens_one_socket(alice: Any) -> None:
     await browser.say(type="ping")
     assert (await browser.hear())["type"] == "pong"
     await sync_to_async(tokens.revoke)(session, why="test")
-    assert (await browser.hear(kind="nothing", seconds=10))["code"] == 4401, "D10: ended with its session"
+    assert (await browser.hear(kind="nothing"))["code"] == 4401, "D10: ended with its session"
 
 
 async def test_one_for_a_container_is_about_nothing_else(alice: Any, running: Any) -> None:
