@@ -81,6 +81,21 @@ def _empty_the_journal_between_tests() -> None:
     Postgres.sql_flush = on_postgres  # type: ignore[method-assign]
 
 
+def _look_for_static_files_once() -> None:
+    """Each test client builds the middleware anew, and WhiteNoise looks at every static file each time: as much work as half of the tests here."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    look, found = WhiteNoiseMiddleware.add_files_from_finders, {}
+
+    def once(self: Any) -> None:
+        if self.static_prefix not in found:
+            look(self)
+            found[self.static_prefix] = dict(self.files)
+        self.files.update(found[self.static_prefix])
+
+    WhiteNoiseMiddleware.add_files_from_finders = once  # type: ignore[method-assign]
+
+
 def _begin_as_a_copy() -> None:
     """LORMAS_TEST_TEMPLATE names a database on the same PostgreSQL that was migrated: each worker's begins as a copy, as on SQLite."""
     from django.db import connection
@@ -91,6 +106,7 @@ def _begin_as_a_copy() -> None:
 
 def pytest_configure() -> None:
     _empty_the_journal_between_tests()
+    _look_for_static_files_once()
     _begin_as_a_copy()
 
 
