@@ -217,7 +217,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PREVIEW_DOMAIN", text, None, "Domain under which previews get a name of their own."),
     Variable("SESSION_IDLE_TIMEOUT", integer(60, 31_536_000), 3600, "Seconds after which an idle session container stops."),
     Variable("IDLE_NETWORK_BYTES", size, 8192, "Bytes a minute that a container moves without counting as used; more is traffic."),
-    Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers at a time."),
+    Variable("MAX_SESSIONS", integer(1, 1_000_000), 50, "Session containers that may run at a time, over all people."),
     Variable("INSTALL_TIMEOUT_SECONDS", integer(1, 604_800), 3600, "How long an egg's install script may run before it is killed."),
     Variable("TRASH_SECONDS", integer(0, 31_536_000), 86_400, "How long a deleted container can be restored."),
     Variable("BACKUP_KEEP", integer(1, 1000), 7, "Good backups that a container keeps unless told otherwise; the oldest that is not locked goes."),

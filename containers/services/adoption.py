@@ -23,7 +23,7 @@ from containers.services.locks import require_online, take
 from containers.services.publish import announce, target
 from containers.spec import Asked, as_kept
 from containers.states import Desired
-from containers.validation import check_name
+from containers.validation import check_env, check_labels, check_name
 from lormas.common import live
 from lormas.common.errors import Conflict, FieldError, NodeSilent, NodeUnavailable, NotFound, Refused
 from nodes import commands
@@ -65,8 +65,16 @@ def listing(node: Node) -> Listing:
 
 
 def look(node: Node, ref: str) -> Foreign:
-    """What one of them is, what would be lost, what blocks. Raises as `listing`, NotFound, Refused `policy_denied`."""
-    return msgspec.convert(_ask(node, "foreign.look", ForeignLook(ref=ref)).get("found", {}), Foreign)
+    """What one of them is, what would be lost, what blocks: also variables and labels that no container here may have. Raises as `listing`, NotFound,
+    Refused `policy_denied`."""
+    found = msgspec.convert(_ask(node, "foreign.look", ForeignLook(ref=ref)).get("found", {}), Foreign)
+    blocking = list(found.blocking)
+    for code, check, given in (("env", check_env, found.env), ("labels", check_labels, found.labels)):
+        try:
+            check(given)
+        except ValueError as error:
+            blocking.append((code, str(error)))
+    return msgspec.structs.replace(found, blocking=blocking)
 
 
 def adopt(

@@ -18,7 +18,7 @@ from agent.protocol.messages import ContainerSpec, Mount, PortBinding, RegistryA
 from audit.services import Actor, record
 from containers import whereabouts
 from containers.models import Container, ContainerSettings, Port
-from containers.services import quotas
+from containers.services import quotas, sessions
 from containers.services.locks import require_online, take
 from containers.services.manners import with_manners
 from containers.services.publish import announce, target
@@ -80,7 +80,7 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
 
     Raises:
         Invalid: a variable of the egg is wrong (errors name them). Conflict `name_taken` / `port_taken`. Refused `no_placement` (with the
-        reason of every node), `quota` or `port_out_of_range`. NodeUnavailable: the chosen node is offline.
+        reason of every node), `quota`, `too_many_sessions` or `port_out_of_range`. NodeUnavailable: the chosen node is offline.
     """
     if data.node is not None:
         require_online(data.node)
@@ -89,6 +89,8 @@ def create_container(*, user: Any, actor: Actor, data: NewContainer) -> tuple[Co
             raise Conflict(f"You already have a container named {data.name}: choose another name.", code="name_taken")
         container = row_of(user=user, data=data)
         quotas.take(container, user=user)
+        if data.start:
+            sessions.take_place(container)
         startup, wishes = startup_of(container, wishes=[(w.container, w.host, w.protocol) for w in data.ports])
         wrong = startup.errors or forbidden_values(container, data.variables, user=user)
         if wrong:

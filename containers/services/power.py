@@ -15,7 +15,7 @@ from agent.protocol.parts import ConfigEdit
 from audit.services import Actor, record
 from containers import uses
 from containers.models import Container
-from containers.services import crashes
+from containers.services import crashes, sessions
 from containers.services.create import registry_auth, render_spec
 from containers.services.locks import locked_by, require_online, take
 from containers.services.manners import engine_part
@@ -76,7 +76,7 @@ def act(
         edits: changes of its files for this start alone (start and restart).
 
     Raises:
-        Conflict `wrong_state`. Locked: another operation runs (kill overtakes it instead). NodeUnavailable.
+        Conflict `wrong_state`. Locked: another operation runs (kill overtakes it instead). NodeUnavailable. Refused `too_many_sessions`.
     """
     node = require_online(container.node)
     with transaction.atomic():
@@ -86,6 +86,8 @@ def act(
             overtake(container, running)
         elif running is None:
             check_allowed(container, action)
+        if DESIRED.get(action) == Desired.RUNNING != container.desired:
+            sessions.take_place(container)
         kind, payload, seconds = _payload(container, action, timeout_seconds, list(edits))
         operation = take(container, action, user=user, deadline_seconds=seconds)
         if user is not None:

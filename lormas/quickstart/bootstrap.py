@@ -28,15 +28,19 @@ def venv_python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def lock_digest(lock: Path) -> str:
-    """Of the lock and of the Python it is installed for."""
-    return hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
+def lock_digest(folder: Path, lock: Path) -> str:
+    """Of the lock and of the environment's own Python, which need not be the one that runs this: another may have come first on PATH meanwhile."""
+    config = folder / "pyvenv.cfg"
+    lines = config.read_text(encoding="utf-8").splitlines() if config.exists() else []
+    version = next((line.partition("=")[2].strip() for line in lines if line.partition("=")[0].strip() in {"version", "version_info"}), "")
+    interpreter = os.path.realpath(venv_python(folder))  # an upgrade of the system leads the same link to another one
+    return hashlib.sha256(lock.read_bytes() + f"{version} {interpreter}".encode()).hexdigest()
 
 
 def installed(folder: Path, lock: Path) -> bool:
     """Was exactly this lock installed into this environment, to the end?"""
     stamp = folder / f"lormas-{lock.stem}.sha256"
-    return venv_python(folder).exists() and stamp.exists() and stamp.read_text(encoding="ascii") == lock_digest(lock)
+    return venv_python(folder).exists() and stamp.exists() and stamp.read_text(encoding="ascii") == lock_digest(folder, lock)
 
 
 def _run(command: list[str], *, failure: str, env: dict[str, str] | None = None) -> None:
@@ -116,7 +120,7 @@ def ensure(*, dev: bool = False) -> Path:
                 _install(folder, lock, uv)
                 current.note = f"requirements/{lock.name}"
             _link(folder)
-            (folder / f"lormas-{lock.stem}.sha256").write_text(lock_digest(lock), encoding="ascii")
+            (folder / f"lormas-{lock.stem}.sha256").write_text(lock_digest(folder, lock), encoding="ascii")
     except OSError as error:
         raise Trouble(f"{folder} could not be written ({error.strerror}): free some space or mend its owner, then start again.") from error
     return venv_python(folder)

@@ -167,8 +167,12 @@ async def test_it_lives_as_long_as_its_container_and_outlives_the_agent_without_
     await until(anew)  # its network is another one now
     await runtime.kill(one)
     await rig.look(one)
-    await until(lambda: gone(rig))
-    assert second.state_of(one).state == "waiting"
+    await until(lambda: gone(rig))  # with its container; the agent hears of it a moment later
+
+    async def waits_again() -> bool:
+        return second.state_of(one).state == "waiting"
+
+    await until(waits_again)
     assert (await second.want(one, Wish("", 2))).state == "off"
     assert (await second.want(one, Wish(TOKEN, 1))).state == "off"  # a start that was overtaken by the stop
     assert "https://app.example.com" in await rig.events(one)

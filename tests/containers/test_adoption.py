@@ -8,11 +8,13 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
+from accounts.models import Quota
 from audit.models import Entry
 from containers.models import Container, Port
 from containers.services import adoption, power
+from containers.spec import Asked
 from lormas.common import live
-from lormas.common.errors import Conflict, Locked
+from lormas.common.errors import Conflict, Locked, Refused
 from nodes import commands
 from nodes.models import Command, Node, Operation
 
@@ -129,6 +131,27 @@ def test_what_is_refused_before_anything_is_done(api: APIClient, alice: Any, nod
     Node.objects.update(capabilities=[])
     assert api.get(f"/api/nodes/{node.pk}/foreign").json()["code"] == "unsupported"
     assert not Container.objects.exists()
+
+
+def test_it_counts_in_the_quota_of_who_takes_it_over_and_has_no_more_labels_than_others(root: Any, olga: Any, node: Node, engine: Any) -> None:
+    """SECURITY J08: the door for what is there already is no way around."""
+    Quota.objects.update_or_create(user=olga, defaults={"containers": 1, "memory_bytes": 255 * 1024**2})
+    before = Node.objects.get(pk=node.pk).allocated_memory_bytes
+
+    def said(**given: Any) -> tuple[str, list[Any]]:
+        with pytest.raises(Refused) as refused:
+            adoption.adopt(node_of(node), REF, accept=True, user=olga, actor=olga.as_actor(), **given)
+        assert not Container.objects.exists() and not Operation.objects.exists() and Node.objects.get(pk=node.pk).allocated_memory_bytes == before
+        return refused.value.code, [one["resource"] for one in refused.value.extra.get("quota", [])] or [one.code for one in refused.value.errors]
+
+    assert said() == ("quota", ["memory_bytes"])
+    engine["found"] = {**FOUND, "labels": {f"k{n}": "v" for n in range(65)}}
+    assert said() == ("cannot_adopt", ["labels"])
+    engine["found"] = {**FOUND, "labels": {"lormas.instance": "x"}, "env": {f"K{n}": "v" for n in range(513)}}
+    assert said() == ("cannot_adopt", ["env", "labels"])
+    engine["found"] = {**FOUND, "labels": {f"k{n}": "v" for n in range(64)}}
+    made, _ = adoption.adopt(node_of(node), REF, accept=True, asked=Asked(memory_bytes=128 * 1024**2), user=olga, actor=olga.as_actor())
+    assert (made.owner, len(made.labels)) == (olga, 64)
 
 
 def test_the_pages_show_what_is_lost_and_want_it_read(root: Any, node: Node, engine: Any) -> None:

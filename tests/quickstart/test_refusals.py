@@ -150,3 +150,25 @@ def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path, mon
     (half / "bin").mkdir()
     (half / "bin" / "python").touch()
     assert bootstrap._whole(half)
+
+
+def test_installed_is_of_the_environments_own_python_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lormas.quickstart import bootstrap
+
+    folder, lock, other = tmp_path / "venv", tmp_path / "panel.lock", tmp_path / "python9"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").write_text("home = /nowhere\nversion = 3.11.7\n", encoding="ascii")
+    lock.write_text("one==1", encoding="ascii")
+    assert not bootstrap.installed(folder, lock)
+    (folder / "lormas-panel.sha256").write_text(bootstrap.lock_digest(folder, lock), encoding="ascii")
+    monkeypatch.setattr(sys, "version", "9.9.9 (another one was first on PATH)")
+    assert bootstrap.installed(folder, lock)
+    lock.write_text("one==2", encoding="ascii")
+    assert not bootstrap.installed(folder, lock)
+    lock.write_text("one==1", encoding="ascii")
+    assert bootstrap.installed(folder, lock)
+    other.touch()
+    (folder / "bin" / "python").unlink()
+    (folder / "bin" / "python").symlink_to(other)  # the system's Python was upgraded
+    assert not bootstrap.installed(folder, lock)
