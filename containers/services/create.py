@@ -228,6 +228,7 @@ def _place(container: Container, data: NewContainer, wishes: list[tuple[int, int
     if not views:
         raise Refused("There is no node yet: add one under Nodes.", code="no_placement", extra={"rejected": []})
     if data.node is not None and not ranking.candidates and rejected:
+        _check_host_ports(data.node, wishes)  # a rival may have taken the port between the look above and the ranking: that is the answer then
         raise Refused(
             f"{data.node.name} can't take it: {rejected[0]['reason'] if len(rejected) == 1 else _reason_of(data.node.name, rejected)}",
             code="no_placement",

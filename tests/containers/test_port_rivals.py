@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from containers import whereabouts
 from containers.models import Container, Port
 from containers.services import NewContainer, create_container
 from containers.services.create import PortWish
@@ -46,3 +47,23 @@ def test_of_30_who_ask_for_one_port_at_once_one_gets_it_and_the_others_leave_not
     assert Container.objects.count() == Command.objects.count() == Operation.objects.count() == 1
     node.refresh_from_db()
     assert node.allocated_memory_bytes == won[0].memory_bytes
+
+
+@pytest.mark.redis
+@pytest.mark.django_db
+def test_who_looked_before_a_rival_took_the_port_is_told_of_the_port(alice: Any, make: Any, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A12: the rival comes between the look at the port and the ranking of nodes, which finds the node without it."""
+    held = whereabouts.ports_held
+
+    def late(wanted: Any) -> Any:
+        monkeypatch.undo()
+        make("rival", ports=[PortWish(80, 30005)], node=node)
+        return held(wanted)
+
+    monkeypatch.setattr(whereabouts, "ports_held", late)
+    with pytest.raises(Conflict) as lost:
+        create_container(
+            user=alice, actor=alice.as_actor(), data=NewContainer(name="web", image="busybox:stable", ports=[PortWish(80, 30005)], node=node)
+        )
+    assert lost.value.code == "port_taken"
+    assert not Container.objects.filter(name="web").exists()
