@@ -324,18 +324,27 @@ class Files extends HTMLElement {
     this.editor = made;
     if (push) history.pushState(null, "", `${this.page}?${new URLSearchParams({ ...(this.path ? { path: this.path } : {}), file: path })}`);
   }
+  /** One at a time: what is asked while one is on its way is done after it, with the text as it is by then. */
   async save({ force = false } = {}) {
     const editor = this.editor;
-    if (!editor?.text || this.saving) return;
-    this.saving = true; this.button("save").disabled = true;
+    if (!editor?.text) return;
+    if (this.saving) { this.saving.again = { editor, force: force || (this.saving.again?.editor === editor && this.saving.again.force) }; return; }
+    const saving = this.saving = { again: null };
+    this.button("save").disabled = true;
     const sent = editor.text();
     try {
       const answer = await fetch(`${this.api}/content?${new URLSearchParams({ path: editor.path })}`, { method: "PUT", credentials: "same-origin", headers: { "Content-Type": "application/octet-stream", "X-CSRFToken": csrf(), ...(force || !editor.etag ? {} : { "If-Match": editor.etag }) }, body: new Blob([sent]) });
-      if (answer.status === 412) { this.querySelector(".fm-clash").hidden = false; return; }
-      if (!answer.ok) { await fail(this.w.failed, answer); return; }
+      if (!answer.ok && answer.status !== 412) { saving.again = null; await fail(this.w.failed, answer); return; }
+      if (editor !== this.editor) return;
+      if (answer.status === 412) { this.querySelector(".fm-clash").hidden = false; if (!saving.again?.force) saving.again = null; return; }
       editor.etag = answer.headers.get("ETag"); editor.saved(sent); this.querySelector(".fm-clash").hidden = true;
       say(this.w.saved); this.button("estate").textContent = this.w.saved;
-    } catch { toast({ title: document.body.dataset.offline, text: document.body.dataset.offlineHelp, id: "toast-offline" }); } finally { this.saving = false; if (editor.dirty) this.button("save").disabled = false; }
+    } catch { saving.again = null; toast({ title: document.body.dataset.offline, text: document.body.dataset.offlineHelp, id: "toast-offline" }); } finally {
+      this.saving = null;
+      if (editor === this.editor && editor.dirty) this.button("save").disabled = false;
+      const { again } = saving;
+      if (again && again.editor === this.editor && (again.force || again.editor.dirty)) this.save(again);
+    }
   }
 }
 customElements.define("lm-files", Files);

@@ -114,6 +114,9 @@ async def test_files_terminal_tunnel_and_backups(transactional_db: None, tmp_pat
         await until(lambda: Container.objects.filter(pk=container.pk, status="stopped").exists(), seconds=60, what="stopped")
 
 
+SAVED = "document.querySelector('[data-fm=estate]').textContent === document.querySelector('lm-files').w.saved"
+
+
 async def check_files(window: Window, at: str) -> None:
     page, api = window.page, f"/api{at}/files"
     await window.go(f"{at}/files")
@@ -142,8 +145,27 @@ async def check_files(window: Window, at: str) -> None:
     await page.click(".cm-content")
     await page.keyboard.press("Control+End")
     await page.keyboard.type("two")
+    # What is saved while a save is still on its way is not forgotten: it is sent after that one, and is nobody else's change.
+    sent, go_on = [], asyncio.Event()
+
+    async def held(route: Any) -> None:
+        if route.request.method == "PUT":
+            sent.append(route.request.post_data)
+            await go_on.wait()
+        await route.continue_()
+
+    await page.route(f"**{api}/content*", held)
     await page.click("[data-fm=save]")
-    await window.until("document.querySelector('[data-fm=save]').disabled")
+    await page.click(".cm-content")
+    await page.keyboard.press("Control+End")
+    await page.keyboard.type("too")
+    await page.keyboard.press("Control+s")
+    go_on.set()
+    await window.until(f"fetch('{api}/app.conf').then(a => a.text()).then(text => text.endsWith('twotoo'))")
+    await window.until(f"{SAVED} && document.querySelector('[data-fm=save]').disabled && document.querySelector('.fm-clash').hidden")
+    assert sent == ["one\ntwo", "one\ntwotoo"]
+    await page.unroute(f"**{api}/content*")
+
     assert await page.evaluate(put, [f"{api}/app.conf", "theirs\n"]) == 200
     await page.click(".cm-content")
     await page.keyboard.type("mine ")
