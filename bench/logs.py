@@ -71,7 +71,8 @@ def viewers_rate(found: Panel, engine: RawEngine, tokens: list[str], *, viewers:
     process = subprocess.Popen([sys.executable, "-m", "bench.viewers"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
-    threading.Timer(180, process.kill).start()
+    patience = threading.Timer(180, process.kill)
+    patience.start()
     try:
         process.stdin.write(json.dumps(plan) + "\n")
         process.stdin.flush()
@@ -82,6 +83,7 @@ def viewers_rate(found: Panel, engine: RawEngine, tokens: list[str], *, viewers:
         if answer is None:
             raise RuntimeError("the viewers did not get to the end within 180 s")
     finally:
+        patience.cancel()
         process.kill()
         process.wait(10)
         found.call("DELETE", f"/api/containers/{container_id}?force=true&wait=60")

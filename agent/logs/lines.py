@@ -60,7 +60,7 @@ class LineCutter:
         self._held = held
         found: list[str] = []
         if whole:
-            if self._line_bytes or len(data) > PIECE_BYTES:
+            if self._line_bytes or (len(data) > PIECE_BYTES and max(map(len, whole)) > PIECE_BYTES):
                 for raw in whole:
                     self._finish(raw, found)
             else:

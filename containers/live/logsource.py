@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,7 @@ from redis import RedisError
 
 from agent.protocol.commands import LogsQuery
 from agent.protocol.frames import LogFrame, unpack
+from agent.protocol.messages import LogStream
 from lormas.common import live
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,9 @@ VARIANTS = 4
 WENT_BACK = 1_000_000
 
 
+_MARKS = {name: f',"{name}","'.encode() for name in get_args(LogStream)}
+
+
 @dataclass(slots=True)
 class Entry:
     """A ready frame: all lines of a log from `first_seq` to `last_seq` that there are. Shared, never changed."""
@@ -61,9 +65,12 @@ class Entry:
             return self.frame
         found = self._variants.get(streams)
         if found is None:
-            lines = self.lines()
-            kept = [line for line in lines if line[2] in streams]
-            found = self.frame if len(kept) == len(lines) else frame_of(self.head, kept)
+            # Most logs are of one stream: looking for the names of the others is cheaper than making objects of all lines. A quote in a text is
+            # escaped, so that what stands between quotes here is a stream's name (or, in a line of its own making, only makes us look closer).
+            if any(mark in self.frame for name, mark in _MARKS.items() if name not in streams):
+                found = frame_of(self.head, [line for line in self.lines() if line[2] in streams])
+            else:
+                found = self.frame
             if len(self._variants) < VARIANTS:
                 self._variants[streams] = found
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -225,6 +226,45 @@ def test_batches_fit_into_a_frame(tmp_path: Path) -> None:
         assert sum(batch.count for batch in batches) == 502
         assert all(len(batch.payload) <= BATCH_BYTES or batch.count == 1 for batch in batches)
         assert all(len(batch.payload) < 1024 * 1024 for batch in batches)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whoever_reads_on_from_anywhere_gets_each_line_once_and_hears_of_each_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Losses, jumps after a loss of power, files that end in the middle, texts that look like records, frames of all sizes."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(store, "BATCH_BYTES", chance.choice([300, 1000, BATCH_BYTES]))
+    log = opened(tmp_path, segment_bytes=chance.choice([800, 5000, 1 << 22]))
+    wanted: list[tuple[int, str]] = []
+    told: set[int] = set()  # first numbers behind a loss
+    for _ in range(60):
+        block = [chance.choice(["", "[1,", '\\n["', '{"c":1}', "x" * 900, "é", '",'] + ["plain"] * 3) for _ in range(chance.randrange(12))]
+        kind = chance.random() if wanted else 0.5  # what was lost before the first line is told otherwise
+        if kind < 0.1:
+            log._power_loss = True  # as `open` finds it
+            log.last_seq += 1000
+        gap = (chance.choice([None, 5]), "why") if kind > 0.9 else None
+        before = log.last_seq
+        add(log, *block, gap=gap)
+        if gap is not None or kind < 0.1:
+            told.add(before + 1)
+            block = ["Lost here", *block]
+        wanted += [(before + 1 + at, text) for at, text in enumerate(block)]
+    assert wanted[-1][0] == log.last_seq
+    for after in {0, log.last_seq, *(chance.choice(wanted)[0] - chance.choice([0, 1]) for _ in range(20))}:
+        found: list[tuple[int, str]] = []
+        heard: set[int] = set()
+        at = after
+        while batches := log.batches_after(at, most=chance.choice([1, 3, 16])):
+            for batch in batches:
+                part = json.loads(batch.payload)
+                assert [line[0] for line in part] == list(range(batch.first_seq, batch.last_seq + 1))
+                heard |= {batch.first_seq} if batch.flags else set()
+                found += [(line[0], "Lost here" if line[3].startswith("Lost here") else line[3]) for line in part]
+                at = batch.last_seq
+        assert found == [line for line in wanted if line[0] > after]
+        assert heard == {seq for seq in told if seq > after}
 
 
 def test_tails_are_of_this_run_and_not_written_by_hand(tmp_path: Path) -> None:
