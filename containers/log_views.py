@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from containers.models import LogAlert, LogFilter
 from containers.services import logwatch
 from containers.services.logsearch import PER_CONTAINER, Found, search_logs
 from containers.services.publish import target
-from lormas.common.errors import Conflict, NotFound, Problem
+from lormas.common.errors import Conflict, Invalid, NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 
 FIELDS = ("search", "level", "stream", "name")
@@ -104,9 +103,11 @@ def add_alert(request: HttpRequest, container_id: UUID) -> HttpResponse:
     pattern, back = request.POST.get("pattern", "").strip()[:256], reverse("containers:settings", args=[container.pk]) + "#alerts"
     toast = Toast(_("Not added"), _("Give a text of two characters or more; 20 alerts at most."), tone="amber")
     if len(pattern) >= 2:
-        with contextlib.suppress(Conflict):  # there are as many as may be
+        try:
             logwatch.add_alert(container, user=user, actor=user.as_actor(), pattern=pattern)
             toast = Toast(_("Alert added"))
+        except (Conflict, Invalid) as refused:  # there are as many as may be, or it is no pattern
+            toast = Toast(_("Not added"), refused.detail, tone="amber")
     return answer(request, toast, to=back)
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from agent.protocol.patterns import BadPattern, check_search
 from containers.services.power import CAPABILITY
 from containers.states import Status
 from lormas.common.errors import FieldError
@@ -136,8 +137,13 @@ def checked_when(trigger: str, when: Any) -> tuple[dict[str, Any], list[FieldErr
             return {"status": given.get("status")}, [] if good else [FieldError("when.status", f"One of {', '.join(STATES)}.", "invalid")]
         case "log":
             pattern = given.get("pattern")
-            good = isinstance(pattern, str) and 2 <= len(pattern) <= 256
-            return {"pattern": pattern}, [] if good else [FieldError("when.pattern", "Plain text of 2 to 256 characters, or regex: and a pattern.")]
+            if not isinstance(pattern, str) or not 2 <= len(pattern) <= 256:
+                return {"pattern": pattern}, [FieldError("when.pattern", "Plain text of 2 to 256 characters, or regex: and a pattern.")]
+            try:
+                check_search(pattern)
+            except BadPattern as wrong_pattern:
+                return {"pattern": pattern}, [FieldError("when.pattern", str(wrong_pattern))]
+            return {"pattern": pattern}, []
         case "resource":
             found = {"resource": given.get("resource"), "above": given.get("above"), "minutes": given.get("minutes", 5)}
             wrong = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +12,12 @@ from agent.logs import records
 from agent.logs.store import ContainerLog, Segment
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import LogEntry
+from agent.protocol.patterns import REGEX, BadPattern, check_pattern
 
 MAX_LINES = 10_000
 MAX_BYTES = 600 * 1024
 """Of text in one answer: it must fit into one frame with its quotes and numbers."""
 BUDGET_SECONDS = 4.0
-MAX_PATTERN = 500
-REGEX = "regex:"
 
 
 class QueryError(ValueError):
@@ -65,19 +63,12 @@ def plan(container: ContainerLog, query: LogsQuery) -> Plan:
     except ValueError:
         raise QueryError("since and until must be times such as 2026-01-31T12:00:00Z.") from None
     if query.search.startswith(REGEX):
-        check_pattern(query.search.removeprefix(REGEX))
+        try:
+            check_pattern(query.search.removeprefix(REGEX))
+        except BadPattern as error:
+            raise QueryError(str(error)) from None
     files = [FileView(str(one.path), one.first_seq, one.size, one.packed) for one in container.segments]
     return Plan(files, container.first_seq, container.last_seq, msgspec.structs.replace(query, since=since, until=until), list(container.gaps))
-
-
-def check_pattern(pattern: str) -> re.Pattern[str]:
-    """Raises QueryError. (A pattern that is merely slow is stopped by its process's time limit.)"""
-    if len(pattern) > MAX_PATTERN:
-        raise QueryError(f"The pattern is longer than {MAX_PATTERN} characters.")
-    try:
-        return re.compile(pattern, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"Not a pattern: {error}") from None
 
 
 def _matcher(query: LogsQuery) -> Callable[[LogEntry], bool]:

@@ -22,6 +22,7 @@ from agent.logs.records import ResumeState
 from agent.logs.store import SEGMENT_BYTES, TOTAL_BYTES, Batch, ContainerLog
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import LogStream
+from agent.protocol.patterns import REGEX
 from agent.runtimes.base import Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ class LogService:
         container = await self._open(container_id)
         try:
             plan = await self._in(self._writer, queries.plan, container, query)
-            if query.search.startswith(queries.REGEX):
+            if query.search.startswith(REGEX):
                 async with self._searches:
                     found = await search(plan)
             else:

@@ -7,12 +7,13 @@ from typing import Any
 import structlog
 
 from agent.protocol.commands import LogsQuery
+from agent.protocol.patterns import BadPattern, check_search
 from audit.services import SYSTEM, Actor, record
 from containers import logs
 from containers.models import Container, LogAlert
 from containers.services.publish import target
 from lormas.common import clock
-from lormas.common.errors import Conflict, Problem
+from lormas.common.errors import Conflict, FieldError, Invalid, Problem
 
 log = structlog.get_logger(__name__)
 MOST = 500
@@ -22,7 +23,11 @@ MOST_ALERTS = 20
 
 
 def add_alert(container: Container, *, user: Any, actor: Actor, pattern: str, is_enabled: bool = True) -> LogAlert:
-    """Each line from now on is looked at. Raises Conflict `too_many`."""
+    """Each line from now on is looked at. Raises Conflict `too_many`, Invalid (not a pattern)."""
+    try:
+        check_search(pattern)
+    except BadPattern as wrong:
+        raise Invalid(str(wrong), errors=[FieldError("pattern", str(wrong))]) from None
     if LogAlert.objects.filter(container=container).count() >= MOST_ALERTS:
         raise Conflict(f"{container.name} has {MOST_ALERTS} alerts: remove one first.", code="too_many")
     made = LogAlert.objects.create(container=container, created_by=user, pattern=pattern, is_enabled=is_enabled, seen_seq=logs.end_of(container))

@@ -145,6 +145,20 @@ def test_an_alert_fires_for_what_is_written_after_it_was_made_once_a_look(runnin
     assert api(alice).delete(f"{address}/{made['id']}").status_code == 204
 
 
+def test_what_is_no_pattern_is_said_when_it_is_made(running: Container, alice: Any, nodes: Nodes) -> None:
+    address = f"/api/containers/{running.pk}/log-alerts"
+    answer = api(alice).post(address, {"pattern": "regex:("}, format="json")
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (400, ["pattern"])
+    page = Client()
+    page.force_login(alice)
+    page.post(f"/containers/{running.pk}/alerts", {"pattern": "regex:["})
+    schedule = {"name": "s", "trigger": "log", "when": {"pattern": "regex:("}, "steps": [{"kind": "wait", "seconds": 1}]}
+    answer = api(alice).post(f"/api/containers/{running.pk}/schedules", schedule, format="json")
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (400, ["when.pattern"])
+    assert not LogAlert.objects.exists()
+    assert api(alice).post(address, {"pattern": "regex:out of (memory|disk)"}, format="json").status_code == 201
+
+
 def test_a_log_outlives_its_container_for_its_owner_and_until_it_is_too_old(
     running: Container, alice: Any, bob: Any, root: Any, agent: Any, nodes: Nodes, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
