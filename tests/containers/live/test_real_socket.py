@@ -27,6 +27,7 @@ def token_for(user: Any) -> str:
 
 
 async def test_three_ways_to_sign_in(panel: Panel, alice: Any) -> None:
+    """F03, M9: and none of them leaves a token in a log."""
     address = panel.url.replace("http", "ws") + "/ws"
     token = await sync_to_async(token_for)(alice)
     async with connect(address, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None) as socket:
