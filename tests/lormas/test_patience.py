@@ -1,7 +1,8 @@
-"""Who opens a connection and takes for ever to say what for; the clock is Twisted's own, wound by hand."""
+"""Who opens a connection and takes for ever to say what for, or sends without end; the clock is Twisted's own, wound by hand."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.http import Request
 
+from lormas.common import patience
 from lormas.common.patience import HEAD_SECONDS, PatientChannel
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
@@ -79,6 +81,41 @@ def test_who_opens_one_and_says_nothing_is_shown_out() -> None:
     assert not client.over
     client.clock.advance(2)
     assert client.over
+
+
+FILES = b"/api/containers/0190aaaa-bbbb-7ccc-8ddd-eeeeffff0000/files/content?path=x"
+HOSTS = b" HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "most"), [(b"/api/auth/sign-in", 1000), (b"/containers/new/files", 1000), (FILES, 5000), (b"/api/files/x/upload", 5000)]
+)
+def test_a_body_has_a_bound_before_anybody_is_asked_who_they_are(path: bytes, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J03: told beforehand or in chunks; where files come in, it is the room on the disk but for a tenth."""
+    monkeypatch.setattr(patience, "OTHER_BYTES", 1000)
+    monkeypatch.setattr(patience.shutil, "disk_usage", lambda _folder: SimpleNamespace(total=20_000, free=7_000))
+
+    fits = Connection()
+    fits.channel.dataReceived(b"PUT " + path + HOSTS + b"Content-Length: %d\r\n\r\n" % most + b"x" * most)
+    assert (fits.served, fits.over) == ([b"x" * most], False)
+    fits.channel.dataReceived(b"PUT " + path + HOSTS + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    assert fits.served[1] == b"abc"
+
+    told = Connection()
+    told.channel.dataReceived(b"PUT " + path + HOSTS + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % (most + 1) + b"x" * 50)
+    assert told.over and told.served == []
+    assert told.transport.value().startswith(b"HTTP/1.1 413 ") and b'"code": "too_large"' in told.transport.value()
+
+    chunked = Connection()
+    chunked.channel.dataReceived(b"PUT " + path + HOSTS + b"Transfer-Encoding: chunked\r\n\r\n")
+    sent = 0
+    while not chunked.over:
+        assert sent <= most, "it takes more than its bound"
+        chunked.channel.dataReceived(b"64\r\n" + b"x" * 100 + b"\r\n")
+        sent += 100
+    assert chunked.served == [] and chunked.transport.value().startswith(b"HTTP/1.1 413 ")
+    chunked.channel.dataReceived(b"0\r\n\r\n")
+    assert chunked.served == [], "what comes after the refusal is not read"
 
 
 def test_the_panel_takes_its_connections_so() -> None:
