@@ -12,7 +12,7 @@ from django.db import connections
 from accounts.models import User
 from audit.services import SYSTEM
 from containers.models import Backup, BackupWork, Container, ContainerSettings
-from containers.services import NewContainer, backups, backupwork, create_container, destinations, moving, power
+from containers.services import NewContainer, backups, backupwork, create_container, destinations, moving, observe, power
 from lormas.common.errors import Problem, Refused
 from nodes.models import Node, Operation
 from nodes.services import register_node
@@ -159,6 +159,20 @@ def test_a_restore_that_is_to_start_a_stopped_one_takes_a_place_when_asked_for(
     backupwork._done(work, {})
     session.refresh_from_db()
     assert session.desired == "running"
+
+
+def test_a_start_behind_our_back_can_not_be_refused_but_counts(session: Container, alice: Any, bob: Any, agent: Any) -> None:
+    """Somebody with the docker command: two run then where one may, and there is no third."""
+    power.act(session, "stop", user=alice, actor=alice.as_actor())
+    agent.done(session, "exited", exit_code=0)
+    assert refused_to(bob) == ""
+    assert session.node_id is not None
+    observe.observe(session.node_id, agent.report(session, "running", cause="external"))
+    session.refresh_from_db()
+    assert (session.desired, session.status) == ("running", "running")
+    with pytest.raises(Refused) as refusal:
+        create_container(user=alice, actor=alice.as_actor(), data=NewContainer(name="third", image="busybox:1", is_session=True))
+    assert (refusal.value.extra["used"], refusal.value.extra["allowed"]) == (2, 1)
 
 
 def test_a_copy_is_an_ordinary_container_unless_it_is_asked_to_be_a_session(session: Container, alice_api: Any, settings: Any) -> None:
