@@ -38,7 +38,8 @@ class Status(TextChoices):
 PASSING: frozenset[str] = frozenset(
     {Status.CREATING, Status.INSTALLING, Status.STARTING, Status.STOPPING, Status.RESTARTING, Status.MIGRATING, Status.DELETING}
 )
-"""States that must end by themselves: each has `Container.status_deadline`."""
+"""States that must end by themselves, by `Container.status_deadline`. Without one: what is removed for good (its node is told again until it has
+done so), and what is made anew from a backup (its work has the deadline)."""
 
 ACTION_STATUS: dict[str, str] = {
     "create": Status.CREATING,

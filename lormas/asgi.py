@@ -13,11 +13,12 @@ http = handler.application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loaded first
 
 from containers.live.socket import client_socket  # noqa: E402
-from lormas.common import bodies  # noqa: E402
+from lormas.common import bodies, patience  # noqa: E402
 from nodes import gateway, warden  # noqa: E402
 from reservations import keeper  # noqa: E402
 
 bodies.install()
+patience.install()
 client = AuthMiddlewareStack(client_socket)
 
 

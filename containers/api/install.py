@@ -71,9 +71,9 @@ class PromptAnswerSerializer(StrictSerializer):
 
 
 class ContainerReinstall(APIView):
-    """Run the egg's install script again over the container's files."""
+    """Run the egg's install script again over the container's files. A session container that is to start needs a place (`too_many_sessions`)."""
 
-    problem_statuses = (423, 503)
+    problem_statuses = (422, 423, 503)
 
     @extend_schema(request=ReinstallSerializer, responses=OPERATION, parameters=[WAIT])
     def post(self, request: Request, container_id: str) -> Response:

@@ -53,6 +53,7 @@ class DuplicateSerializer(StrictSerializer):
 
     name = serializers.CharField(max_length=64, required=False, default="", allow_blank=True, help_text="Empty: the first free `name-2`, `name-3` …")
     start = serializers.BooleanField(default=True)
+    session = serializers.BooleanField(default=False, help_text="A session container, too; left out: an ordinary one, whatever the first one is.")
 
     def validate_name(self, value: str) -> str:
         return by_check(validation.check_name, value) if value else ""
@@ -78,7 +79,7 @@ class ContainerBulk(APIView):
 class ContainerDuplicate(APIView):
     """Another one of the same make, yours; files are not copied."""
 
-    problem_statuses = (404, 503)
+    problem_statuses = (404, 422, 503)
 
     @extend_schema(request=DuplicateSerializer, responses={201: CreatedContainerSerializer, **OPERATION}, parameters=[WAIT])
     def post(self, request: Request, container_id: str) -> Response:
@@ -86,7 +87,9 @@ class ContainerDuplicate(APIView):
         require(request.user, "containers.create")
         wait_seconds(request)
         body = checked(DuplicateSerializer, request.data or {})
-        made, operation = duplicate(container, name=body["name"], start=body["start"], user=request.user, actor=actor_of(request))
+        made, operation = duplicate(
+            container, name=body["name"], start=body["start"], is_session=body["session"], user=request.user, actor=actor_of(request)
+        )
         answer = operation_response(request, operation)
         fresh = access.visible_containers(request.user).for_list().filter(pk=made.pk).first()
         if fresh is None:  # it failed for good while we waited

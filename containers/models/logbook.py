@@ -53,6 +53,7 @@ class LogAlert(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     seen_seq = models.BigIntegerField(default=-1)  # looked at so far; -1: begins at the log's end
+    looked_at = models.DateTimeField(null=True, blank=True)  # its last turn; whose was longest ago is next
     matched_at = models.DateTimeField(null=True, blank=True)
     matched_text = models.CharField(max_length=500, blank=True)
     matches = models.PositiveIntegerField(default=0)

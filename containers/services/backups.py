@@ -12,6 +12,7 @@ from django.db.models import Sum
 
 from audit.services import SYSTEM, Actor, record
 from containers.models import Backup, BackupDestination, BackupPolicy, BackupWork, Container
+from containers.services import sessions
 from containers.services.destinations import default_destination
 from containers.services.locks import require_online
 from containers.services.publish import target
@@ -229,10 +230,11 @@ def restore_into(container: Container, backup: Backup, *, user: Any, actor: Acto
     """Put a backup in place of all files of a container (its own, or any other that its node has). It is stopped for the time; all that is in its
     data folder and not in the backup is gone afterwards. One that fails leaves the old files.
 
-    `start` None: started again if it ran. The node of a container that was just placed must have made it (`observed` says so).
+    `start` None: started again if it ran. The node of a container that was just placed must have made it (`observed` says so). A session container
+    that is to run afterwards keeps or takes its place from now on.
 
     Raises:
-        Conflict `not_usable`, `wrong_state`. NodeUnavailable. Locked.
+        Conflict `not_usable`, `wrong_state`. NodeUnavailable. Locked. Refused `too_many_sessions`.
     """
     require_online(container.node)
     check_usable(backup)
@@ -243,6 +245,8 @@ def restore_into(container: Container, backup: Backup, *, user: Any, actor: Acto
             extra={"state": container.status, "allowed": []},
         )
     with transaction.atomic():
+        if start:
+            sessions.take_place(container)
         work = open_work(Kind.RESTORE, backup, container, user=user, options={"start": start})
         record(
             "containers.backup_restore",

@@ -207,7 +207,8 @@ def _close(work: BackupWork) -> None:
         settle_status(container, cause="command")
     announce(container)
     if BackupWork.objects.filter(pk=work.pk, options__restart=True).exists():
-        transaction.on_commit(lambda: _start_again(work))
+        # Within this transaction: no death of ours comes between, and no other session container into its place.
+        _start_again(work)
 
 
 def _start_again(work: BackupWork) -> None:
@@ -215,7 +216,7 @@ def _start_again(work: BackupWork) -> None:
     if container is None:
         return
     try:
-        power.act(container, "start", user=work.user, actor=_person(work))
+        power.act(container, "start", user=work.user, actor=_person(work), has_place=True)
     except Problem as problem:
         log.warning("backups.not_started_again", container=str(container.pk), reason=problem.detail)
         record("containers.start", actor=SYSTEM, target=target(container), outcome="failed", message=f"After its backup: {problem.detail}"[:500])

@@ -26,9 +26,11 @@ def free_name(container: Container, *, owner: Any) -> str:
     return next(name for number in range(2, len(taken) + 3) if (name := f"{container.name[:56]}-{number}") not in taken)
 
 
-def duplicate(container: Container, *, name: str = "", start: bool = True, user: Any, actor: Actor) -> tuple[Container, Operation]:
+def duplicate(
+    container: Container, *, name: str = "", start: bool = True, is_session: bool = False, user: Any, actor: Actor
+) -> tuple[Container, Operation]:
     """Make another of the same image or egg, settings, limits and as many ports (with other numbers outside). It is this person's, placed anew in
-    the same cluster; files are not copied.
+    the same cluster; files are not copied. It is a session container only if asked for, whatever the first one is: then it needs a place as any.
 
     What is not this person's to have stays behind: values that the egg hides or fixes, and another owner's registry password.
 
@@ -67,12 +69,16 @@ def duplicate(container: Container, *, name: str = "", start: bool = True, user:
         restart_policy=container.restart_policy,
         registry=_registry(container, user),
         placement=container.placement,
+        is_session=is_session,
     )
     own = settings_of(container)
     with transaction.atomic():
         made, operation = create_container(user=user, actor=actor, data=data)
         if own.pk is not None and not own._state.adding:
-            ContainerSettings.objects.create(container=made, **{name: getattr(own, name) for name in OWN})
+            kept = {name: getattr(own, name) for name in OWN}
+            if is_session and not kept["idle_timeout_seconds"]:
+                del kept["idle_timeout_seconds"]  # that of a new session stands
+            ContainerSettings.objects.update_or_create(container=made, defaults=kept)
     return made, operation
 
 

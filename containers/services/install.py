@@ -12,6 +12,7 @@ from agent.protocol.messages import ContainerSpec, StopSpec
 from agent.protocol.parts import InstallScript
 from audit.services import Actor, record
 from containers.models import Container
+from containers.services import sessions
 from containers.services.create import CREATE_SECONDS, registry_auth, render_spec
 from containers.services.locks import require_online, take
 from containers.services.power import check_allowed, stop_spec
@@ -67,7 +68,8 @@ def reinstall(container: Container, *, user: Any, actor: Actor, start: bool | No
         start: start it afterwards; None = if it was wanted running.
 
     Raises:
-        Conflict `no_install_script`, `wrong_state`. Locked. NodeUnavailable. Invalid `invalid_variables`.
+        Conflict `no_install_script`, `wrong_state`. Locked. NodeUnavailable. Invalid `invalid_variables`. Refused `too_many_sessions`: it is to
+            start, and is a session container without a place.
     """
     node = require_online(container.node)
     with transaction.atomic():
@@ -80,6 +82,8 @@ def reinstall(container: Container, *, user: Any, actor: Actor, start: bool | No
         script = script_of(container, spec)
         assert script is not None
         start = container.desired == Desired.RUNNING if start is None else start
+        if start:
+            sessions.take_place(container)
         stop = stop_spec(container, None)
         operation = take(container, "reinstall", user=user, deadline_seconds=deadline_seconds())
         desired = Desired.RUNNING if start else Desired.STOPPED

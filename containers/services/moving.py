@@ -14,7 +14,7 @@ from audit.services import SYSTEM, record
 from containers import whereabouts
 from containers.models import Container, Migration
 from containers.models.moving import Phase
-from containers.services import migrate, power
+from containers.services import migrate, power, sessions
 from containers.services.create import CREATE_SECONDS, allocate_ports, demand_of, registry_auth, render_spec
 from containers.services.locks import take
 from containers.services.publish import announce, target
@@ -142,7 +142,7 @@ def move_away(container: Container, *, reason: str) -> Node:
     One transaction with a new placement epoch: what the old node still says of it is ignored, and a node that was away stops it when it is back.
 
     Raises:
-        Refused `not_movable`, `no_placement`. Locked. Conflict `wrong_state`: it runs.
+        Refused `not_movable`, `no_placement`, `too_many_sessions`. Locked. Conflict `wrong_state`: it runs.
     """
     with transaction.atomic():
         container = Container.objects.select_for_update(of=("self",)).select_related("node__cluster", "operation", "egg_version").get(pk=container.pk)
@@ -160,6 +160,7 @@ def move_away(container: Container, *, reason: str) -> Node:
         if chosen is None:
             rejected = [{"node": r.node_name, "rule": r.rule, "reason": r.reason} for r in ranking.rejected]
             raise Refused(f"No other node can take {container.name}.", code="no_placement", extra={"rejected": rejected})
+        sessions.take_place(container)
         node = Node.objects.get(pk=chosen.id)
         wishes = [(port.container_port, 0, port.protocol) for port in container.ports.order_by("-is_primary", "id")]
         container.ports.all().delete()

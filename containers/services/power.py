@@ -66,6 +66,7 @@ def act(
     automatic: bool = False,
     reason: str = "",
     edits: Sequence[ConfigEdit] = (),
+    has_place: bool = False,
 ) -> Operation:
     """Ask the container's node for a power action; the operation tells how it ends.
 
@@ -74,6 +75,7 @@ def act(
         automatic: a restart by policy; the journal says so.
         reason: why, where no person asked: a sentence for the journal.
         edits: changes of its files for this start alone (start and restart).
+        has_place: a session container whose place was kept for it by the act that stopped it, and that ends in this very transaction.
 
     Raises:
         Conflict `wrong_state`. Locked: another operation runs (kill overtakes it instead). NodeUnavailable. Refused `too_many_sessions`.
@@ -86,7 +88,7 @@ def act(
             overtake(container, running)
         elif running is None:
             check_allowed(container, action)
-        if DESIRED.get(action) == Desired.RUNNING != container.desired:
+        if DESIRED.get(action) == Desired.RUNNING != container.desired and not has_place:
             sessions.take_place(container)
         kind, payload, seconds = _payload(container, action, timeout_seconds, list(edits))
         operation = take(container, action, user=user, deadline_seconds=seconds)

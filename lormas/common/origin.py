@@ -16,7 +16,7 @@ def _triple(url: str) -> tuple[str, str, int] | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORT or not parts.hostname:
+    if parts.scheme not in _DEFAULT_PORT or not parts.hostname or "@" in parts.netloc:
         return None
     return parts.scheme, parts.hostname.lower(), port or _DEFAULT_PORT[parts.scheme]
 

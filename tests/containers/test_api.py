@@ -71,6 +71,10 @@ def test_create_from_an_image_answers_201_with_id_session_and_operation(api: Any
         ({"limits": {"cpus": 999}}, 422, None),
         ({"ports": [{"container": 80, "host": 22}]}, 422, None),
         ({"mounts": [{"kind": "bind", "source": "/", "target": "/host"}]}, 403, "mounts"),
+        ({"mounts": [{"kind": "volume", "source": "other", "target": "/x"}]}, 400, "mounts"),
+        ({"mounts": [{"kind": "data", "target": "/x", "driver_opts": {"type": "none", "o": "bind", "device": "/"}}]}, 400, "mounts"),
+        ({"mounts": [{"kind": "data", "target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "local"}}}]}, 400, "mounts"),
+        ({"volumes": {"x": {"driver_opts": {"o": "bind"}}}}, 400, "volumes"),
         ({"node": "00000000-0000-0000-0000-000000000000"}, 404, "node"),
         ({"egg": "00000000-0000-0000-0000-000000000000", "command": []}, 404, None),
         ({"command": {"a": 1}}, 400, "command"),
@@ -80,7 +84,7 @@ def test_create_from_an_image_answers_201_with_id_session_and_operation(api: Any
 def test_bad_input_says_what_is_wrong_and_leaves_nothing(
     api: Any, alice: Any, node: Node, change: dict[str, Any], status: int, field: str | None
 ) -> None:
-    """A01, A11, A12, C01, C07, C08"""
+    """A01, A02, A11, A12, C01, C07, C08"""
     answer = api(alice).post("/api/containers", {**GOOD, **change})
     body = answer.json()
     assert answer.status_code == status, body

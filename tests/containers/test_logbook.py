@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
+from agent.logs.query import BUDGET_SECONDS, answer, plan, run
+from agent.logs.store import ContainerLog
+from agent.protocol.commands import LogsQuery
 from audit.models import Entry
+from audit.services import SYSTEM
 from containers import logs
 from containers.loglevels import at_least, detect
 from containers.models import Container, KeptLog, LogAlert
 from containers.services import act, delete_container, logkeeping, logwatch
 from lormas import systemlog
 from lormas.common import clock, live
-from lormas.common.errors import NodeUnavailable
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable
 from nodes.commands import payload_of
 from nodes.models import Node
+from nodes.services import register_node
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 
@@ -52,30 +59,52 @@ def test_a_lines_level_is_told_from_its_text(text: str, level: str) -> None:
 
 
 class Nodes:
-    """Stores of lines by container id; `away` ones can't be asked."""
+    """The agent's own store and search, one folder a container; `away` ones can't be asked, `silent` nodes don't answer."""
 
-    def __init__(self) -> None:
-        self.lines: dict[str, list[list[Any]]] = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stores: dict[str, ContainerLog] = {}
         self.away: set[str] = set()
+        self.silent: set[Any] = set()
+        self.asked: list[tuple[Any, LogsQuery]] = []
+        self.budget_seconds = BUDGET_SECONDS
+        self.lives = 0
+        self.before: Callable[[], None] | None = None
+        """Called once, before the next answer."""
 
-    def write(self, container: Any, *texts: str) -> None:
-        store = self.lines.setdefault(str(container.pk), [])
-        for text in texts:
-            store.append([len(store) + 1, f"2026-01-01T00:00:{len(store):02}.{len(text):06}Z", "application", text])
+    def store(self, container: Any) -> ContainerLog:
+        if str(container.pk) not in self.stores:
+            self.stores[str(container.pk)] = ContainerLog(self.folder / f"{container.pk}-{self.lives}")
+            self.stores[str(container.pk)].open()
+        return self.stores[str(container.pk)]
 
-    def read(self, container: Any, query: Any) -> dict[str, Any]:
+    def write(self, container: Any, *texts: str, stream: str = "application") -> None:
+        store = self.store(container)
+        store.append([(f"2026-01-01T00:00:{store.last_seq % 60:02}.{len(text):06}Z", stream, text) for text in texts])
+
+    def begin_anew(self, container: Any) -> None:
+        """As on a node whose disk was lost."""
+        del self.stores[str(container.pk)]
+        self.lives += 1
+
+    def read(self, container: Any, query: LogsQuery) -> dict[str, Any]:
+        self.asked.append((container.pk, query))
+        if self.before is not None:
+            act, self.before = self.before, None
+            act()
         if str(container.pk) in self.away:
             raise NodeUnavailable("Node is not connected.")
-        store = self.lines.get(str(container.pk), [])
-        found = [line for line in store if line[0] > query.after and query.search.lower() in line[3].lower()]
-        found = found[-query.tail :] if query.tail and query.after < 0 else found[: query.limit]
-        return {"lines": found, "first_seq": 1, "last_seq": len(store), "more": False, "gaps": []}
+        if container.node_id in self.silent:
+            raise NodeSilent("It did not answer within 10 s.")
+        wish = msgspec.structs.replace(plan(self.store(container), query), budget_seconds=self.budget_seconds)
+        return answer(wish, run(wish))
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    made = Nodes()
+def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Nodes:
+    made = Nodes(tmp_path / "logs")
     monkeypatch.setattr(logs, "read", made.read)
+    monkeypatch.setattr(logs, "end_of", lambda container: made.store(container).last_seq)
     return made
 
 
@@ -157,6 +186,160 @@ def test_what_is_no_pattern_is_said_when_it_is_made(running: Container, alice: A
     assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (400, ["when.pattern"])
     assert not LogAlert.objects.exists()
     assert api(alice).post(address, {"pattern": "regex:out of (memory|disk)"}, format="json").status_code == 201
+
+
+def watch(container: Container, pattern: str, **fields: Any) -> LogAlert:
+    return LogAlert.objects.create(container=container, pattern=pattern, **{"seen_seq": 0, **fields})
+
+
+def test_each_alert_gets_its_turn_however_many_there_are(running: Container, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three a round: the seventh is looked at in the third, and nobody twice before that."""
+    monkeypatch.setattr(logwatch, "MOST", 3)
+    for number in range(7):
+        watch(running, f"needle {number}")
+    nodes.write(running, *(f"needle {number}" for number in range(7)))
+    assert [logwatch.watch_logs() for _ in range(4)] == [3, 3, 1, 0]
+    assert sorted(LogAlert.objects.values_list("matches", flat=True)) == [1] * 7
+    assert Entry.objects.filter(action="containers.log_alert").count() == 7
+
+
+def test_a_round_that_takes_too_long_ends_and_the_next_begins_with_those_that_waited(
+    running: Container, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logwatch, "ROUND_SECONDS", -1)
+    watch(running, "needle")
+    nodes.write(running, "needle")
+    assert (logwatch.watch_logs(), nodes.asked) == (0, [])
+    monkeypatch.setattr(logwatch, "ROUND_SECONDS", 45)
+    assert logwatch.watch_logs() == 1
+
+
+def test_a_node_that_does_not_answer_costs_a_round_one_question(
+    make: Any, agent: Any, node: Node, running: Container, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other alerts say why and have had their turn; those of other nodes have theirs in the same round, though they were made later."""
+    other, _ = register_node(name="node-2", actor=SYSTEM)
+    Node.objects.filter(pk=other.pk).update(gateway="test")
+    dumb = [watch(running, f"needle {number}") for number in range(5)]
+    awake, _ = make("awake")
+    agent.done(awake, "running")
+    Container.objects.filter(pk=awake.pk).update(node=other)
+    heard = watch(awake, "needle")
+    nodes.write(running, *(f"needle {number}" for number in range(5)))
+    nodes.write(awake, "needle")
+    nodes.silent = {node.pk}
+    assert logwatch.watch_logs() == 1
+    assert [asked for asked, _ in nodes.asked].count(running.pk) == 1
+    assert set(LogAlert.objects.filter(container=running).values_list("problem", flat=True)) == {"It did not answer within 10 s."}
+    heard.refresh_from_db()
+    assert heard.matches == 1
+    assert LogAlert.objects.filter(looked_at=None).count() == 0
+    nodes.silent.clear()
+    assert logwatch.watch_logs() == 5, "nothing was lost meanwhile"
+    assert set(LogAlert.objects.filter(pk__in=[one.pk for one in dumb]).values_list("problem", "matches")) == {("", 1)}
+
+
+def test_a_node_that_is_gone_is_not_asked_and_the_alert_says_so(running: Container, nodes: Nodes) -> None:
+    Node.objects.update(gateway="")
+    watch(running, "needle")
+    assert (logwatch.watch_logs(), nodes.asked) == (0, [])
+    assert LogAlert.objects.get().problem == "Its node is not connected."
+    Node.objects.update(gateway="test")
+    logwatch.watch_logs()
+    assert LogAlert.objects.get().problem == ""
+
+
+def test_one_that_is_switched_off_is_not_looked_at(running: Container, alice: Any, nodes: Nodes) -> None:
+    made = api(alice).post(f"/api/containers/{running.pk}/log-alerts", {"pattern": "needle", "is_enabled": False}, format="json")
+    assert made.status_code == 201
+    nodes.write(running, "needle")
+    assert (logwatch.watch_logs(), nodes.asked) == (0, [])
+    LogAlert.objects.update(is_enabled=True)
+    assert logwatch.watch_logs() == 1
+
+
+def test_a_container_has_no_more_than_twenty_also_if_a_rival_adds_the_last(
+    running: Container, alice: Any, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J11"""
+    address = f"/api/containers/{running.pk}/log-alerts"
+    for number in range(19):
+        watch(running, f"needle {number}")
+
+    def rival(container: Container) -> int:
+        watch(container, "the rival's")
+        return 0
+
+    monkeypatch.setattr(logs, "end_of", rival)
+    with pytest.raises(Conflict):
+        logwatch.add_alert(running, user=alice, actor=alice.as_actor(), pattern="too late")
+    refused = api(alice).post(address, {"pattern": "needle"}, format="json")
+    assert (refused.status_code, refused.json()["code"], LogAlert.objects.count()) == (409, "too_many", 20)
+    LogAlert.objects.all()[0].delete()
+    monkeypatch.setattr(logs, "end_of", lambda _container: 0)
+    assert api(alice).post(address, {"pattern": "needle"}, format="json").status_code == 201
+
+
+def test_a_log_that_was_begun_anew_is_read_from_now_on(running: Container, nodes: Nodes) -> None:
+    nodes.write(running, "one", "two", "three")
+    watch(running, "needle", seen_seq=3)
+    nodes.begin_anew(running)
+    nodes.write(running, "needle, of before anybody looked")
+    assert (logwatch.watch_logs(), LogAlert.objects.get().seen_seq) == (0, 1)
+    nodes.write(running, "needle")
+    assert logwatch.watch_logs() == 1
+
+
+def test_no_line_is_lost_or_told_twice_however_many_fit(running: Container, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one answer holds, more than one round reads, and lines that come between two questions."""
+    monkeypatch.setattr(logwatch, "PAGE", 100)
+    monkeypatch.setattr(logwatch, "PAGES", 3)
+    watch(running, "needle")
+    for number in range(350):
+        nodes.write(running, f"needle {number}", "hay")
+    nodes.write(running, "needle of Lormas itself", stream="events")
+    assert logwatch.watch_logs() == 1
+    assert Entry.objects.get(action="containers.log_alert").after == {"pattern": "needle", "lines": 300, "seq": 599}
+    nodes.before = lambda: nodes.write(running, "needle, just now")
+    assert [logwatch.watch_logs(), logwatch.watch_logs()] == [1, 0]
+    told = LogAlert.objects.get()
+    assert (told.matches, told.matched_text) == (351, "needle, just now")
+
+
+def test_a_search_that_ends_before_its_time_goes_on_in_parts_and_loses_nothing(
+    running: Container, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a line found, "there is more" says nothing of how far it came: the part that was not searched is not passed over."""
+    monkeypatch.setattr(logwatch, "WINDOW", 1000)
+    watch(running, "needle")
+    nodes.write(running, *["hay"] * 2500, "needle")
+    whole = nodes.read
+
+    def slow(container: Container, query: LogsQuery) -> dict[str, Any]:
+        nodes.budget_seconds = BUDGET_SECONDS if query.before >= 0 else -1
+        return whole(container, query)
+
+    monkeypatch.setattr(logs, "read", slow)
+    assert logwatch.watch_logs() == 1
+    told = LogAlert.objects.get()
+    assert (told.matches, told.seen_seq, told.problem) == (1, 2501, "")
+    nodes.write(running, "needle")
+    monkeypatch.setattr(logs, "read", whole)
+    nodes.budget_seconds = -1
+    assert logwatch.watch_logs() == 0
+    told.refresh_from_db()
+    assert told.seen_seq == 2501 and "simpler pattern" in told.problem
+
+
+def test_of_two_workers_that_look_at_once_one_tells(running: Container, nodes: Nodes) -> None:
+    """The rival has read and told while this one waits for its node's answer."""
+    watch(running, "needle")
+    nodes.write(running, "needle")
+    rivals: list[int] = []
+    nodes.before = lambda: rivals.append(logwatch.watch_logs())
+    assert (logwatch.watch_logs(), rivals) == (0, [1])
+    assert LogAlert.objects.get().matches == 1
+    assert Entry.objects.filter(action="containers.log_alert").count() == 1
 
 
 def test_a_log_outlives_its_container_for_its_owner_and_until_it_is_too_old(

@@ -3,6 +3,7 @@ real ones."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,11 +93,12 @@ class Ends:
         for command in Command.objects.filter(kind="container.digest", state="queued").select_related("node"):
             commands.settle(command.pk, ok=True, data={"digest": one if command.node.name == "node-1" else other})
 
-    def until(self, phase: str) -> None:
-        """As far as this phase."""
+    def until(self, phase: str, *, between: Callable[[], object] = lambda: None) -> None:
+        """As far as this phase; `between` is called before each step."""
         for step in ("prepare", "snapshot", "copy", "verify", "cut_over", "release"):
             if step == phase:
                 break
+            between()
             match step:
                 case "prepare":
                     self.settle("container.receive", data={"free_bytes": 10**12})
@@ -205,6 +207,30 @@ def test_past_that_point_it_can_not_be_called_off(web: Container, alice: Any) ->
     assert refused.value.code == "too_late"
     operation.refresh_from_db()
     assert operation.status == "running"
+
+
+def test_a_session_keeps_its_place_while_it_is_moved(web: Container, alice: Any, bob: Any, settings: Any) -> None:
+    """It is stopped for the copy, and nobody asked for that: the only place is its own on the way there, and on the way back."""
+    settings.MAX_SESSIONS = 1
+    Container.objects.update(is_session=True)
+    ends, _ = begin(web, alice)
+
+    def rival() -> str:
+        try:
+            create_container(user=bob, actor=bob.as_actor(), data=NewContainer(name="rival", image="busybox", is_session=True, node=web.node))
+        except Refused as refusal:
+            return refusal.code
+        return ""
+
+    told: list[str] = []
+    ends.until("cut_over", between=lambda: told.append(rival()))
+    assert told == ["too_many_sessions"] * 4
+    assert rival() == "too_many_sessions"
+    commands.mark_sent([ends.open()["container.create"].pk])
+    ends.settle("container.create", ok=False, code="port_taken")
+    assert (ends.move().phase, rival()) == ("going_back", "too_many_sessions")
+    ends.settle("container.remove")
+    assert (ends.row().desired, rival()) == ("running", "too_many_sessions")
 
 
 def test_what_does_not_start_on_the_new_node_comes_back_once_that_node_confirms_that_nothing_is_left(web: Container, alice: Any) -> None:

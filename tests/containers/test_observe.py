@@ -9,10 +9,13 @@ import pytest
 
 from audit.services import SYSTEM
 from containers.models import Container
-from containers.services import observe, sweep
+from containers.services import delete_container, observe, power, reinstall, sweep
+from containers.states import PASSING
 from lormas.common import clock
-from nodes.models import Node
+from nodes import commands, operations
+from nodes.models import Command, Node
 from nodes.services import register_node
+from tests.containers.test_install_and_prompts import egg_of
 
 pytestmark = pytest.mark.django_db
 
@@ -147,3 +150,41 @@ def test_a_passing_state_past_its_deadline_is_settled(running: Container, alice:
     assert sweep.settle_stuck() == 1
     running.refresh_from_db()
     assert running.status == "running"
+
+
+@pytest.mark.parametrize("action", ["create", "start", "stop", "restart", "kill", "delete", "reinstall"])
+@pytest.mark.parametrize("accepted", [False, True])
+def test_no_action_passes_for_ever_on_a_node_that_never_answers(
+    make: Any, agent: Any, alice: Any, monkeypatch: pytest.MonkeyPatch, action: str, accepted: bool
+) -> None:
+    """R54: each has a deadline from the moment it is asked for; the sweeps alone bring it to an end, with its lock and its operation."""
+    game = {"image": "", "egg": egg_of()} if action == "reinstall" else {}
+    container, operation = make("web", **game)
+    if action != "create":
+        agent.done(container, "running", readiness="ready", started_at="2026-01-01T00:00:00Z")
+    if action == "start":
+        power.act(container, "stop", user=alice, actor=alice.as_actor())
+        agent.done(container, "exited", exit_code=0)
+    if action == "delete":
+        operation = delete_container(container, user=alice, actor=alice.as_actor())
+    elif action == "reinstall":
+        operation = reinstall(container, user=alice, actor=alice.as_actor())
+    elif action != "create":
+        operation = power.act(container, action, user=alice, actor=alice.as_actor())
+    assert operation is not None
+    container.refresh_from_db()
+    assert container.status in PASSING and container.status_deadline is not None
+    assert container.status_deadline <= operation.deadline + timedelta(seconds=1)
+    if accepted:
+        commands.mark_sent([agent.open_command(container).pk])
+        Command.objects.filter(pk=agent.open_command(container).pk).update(state="acked")
+    real, ahead = clock.now, operation.deadline - clock.now() + commands.ACKED_GRACE + operations.COMMAND_GRACE + timedelta(seconds=1)
+    monkeypatch.setattr(clock, "now", lambda: real() + ahead)
+    commands.sweep_overdue()
+    operations.sweep_overdue()
+    sweep.settle_stuck()
+    operation.refresh_from_db()
+    assert not operation.is_open
+    container.refresh_from_db()
+    assert container.operation_id is None
+    assert container.status not in PASSING, container.status

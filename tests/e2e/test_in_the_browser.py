@@ -17,7 +17,7 @@ import pytest
 
 from audit.services import SYSTEM
 from containers.models import Backup, BackupWork, Container, ContainerTunnel
-from containers.services import NewContainer, backupwork, create_container, drills, power
+from containers.services import NewContainer, backupwork, create_container, drills, execs, power
 from containers.services import destinations as places
 from lormas import assets
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
@@ -28,6 +28,10 @@ pytestmark = [
 ]  # fmt: skip
 STANDIN = Path(__file__).parent.parent / "agent" / "standin"
 MOST_SCRIPT_BYTES = 150 * 1024
+DOT = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f00050001ff89993d1d0000000049454e44ae426082"
+)
+"""A PNG of one pixel."""
 TOKEN = "good-eyJhIjoiY2FuYXJ5In0"
 DROP = """([name, size]) => { const data = new DataTransfer(); data.items.add(new File([new Uint8Array(size).fill(97)], name));
 for (const kind of ["dragenter", "dragover", "drop"]) document.querySelector(".fm-list").dispatchEvent(
@@ -101,6 +105,7 @@ async def test_files_terminal_tunnel_and_backups(transactional_db: None, tmp_pat
         egg = (await in_thread(lambda: import_egg(json.dumps(EGG).encode(), filename="egg.json"))).eggs[0]
         new = NewContainer(name="web", egg=egg, restart_policy="no")
         container, _ = await in_thread(create_container, user=alice, actor=alice.as_actor(), data=new)
+        await in_thread(lambda: execs.set_policy(actor=SYSTEM, role=alice.role, record_terminals=True))
         await until(lambda: Container.objects.filter(pk=container.pk, status="running").exists(), seconds=60, what="running")
         async with windows(stack, alice) as opened:
             window, other = await opened(), await opened()
@@ -177,6 +182,23 @@ async def check_files(window: Window, at: str) -> None:
     assert "mine" in await page.evaluate(f"fetch('{api}/app.conf').then(a => a.text())")
     await page.click("[data-fm=close]")
 
+    # A picture is shown as one; what is no text, nor a picture in spite of its name, as bytes.
+    put = "([url, hex, csrf]) => fetch(url, {method: 'PUT', headers: {'Content-Type': 'application/octet-stream', 'X-CSRFToken': csrf}, body: Uint8Array.from(hex.match(/../g), x => parseInt(x, 16))}).then(a => a.status)"  # noqa: E501
+    for name, content in (("dot.png", DOT), ("blob.bin", b"\0\xde\xad<script>"), ("fake.png", b"\0no picture")):
+        csrf = next(one["value"] for one in await page.context.cookies() if "csrf" in one["name"])
+        assert await page.evaluate(put, [f"{api}/content?path={name}", content.hex(), csrf]) == 201, name
+    await window.go(f"{at}/files")
+    await page.click('a[data-open="dot.png"]')
+    await window.until("document.querySelector('.fm-picture img')?.naturalWidth === 1")
+    await page.click("[data-fm=close]")
+    await page.click('a[data-open="blob.bin"]')
+    await window.until("document.querySelector('.fm-hex pre')?.textContent.startsWith('00000000  00 de ad 3c 73 63 72 69  70 74 3e')")
+    assert "···<script>" in await page.evaluate("document.querySelector('.fm-hex pre').textContent")
+    await page.click("[data-fm=close]")
+    await page.click('a[data-open="fake.png"]')
+    await window.until("document.querySelector('.fm-hex pre')?.textContent.includes('·no picture') && !document.querySelector('.fm-picture')")
+    await page.click("[data-fm=close]")
+
     # To the trash and back.
     await row_menu(window, "app.conf", "row-delete")
     await window.until("!document.querySelector('tr[data-path=\"app.conf\"]')")
@@ -234,6 +256,21 @@ async def check_terminals(window: Window, other: Window, at: str) -> None:
 
     await page.reload(wait_until="load")
     await window.until(screen("to-both"))
+
+    # Its role is recorded: the film shows what was seen, played to its end or sought.
+    await page.click("[data-tm=recordings]")
+    await page.click("[data-tm=recording-list] button.btn:not(.ghost)")
+    film = "(document.querySelector('.tm-screen .xterm-rows')?.textContent ?? '')"
+    await page.select_option("[data-tm=speed]", "8")
+    await window.until(f"{film}.includes('to-both') && {film}.includes('untouched')")
+    await page.evaluate(
+        "(seek => { seek.value = '0'; seek.dispatchEvent(new Event('input', { bubbles: true })); })(document.querySelector('[data-tm=seek]'))"
+    )
+    await window.until(f"!{film}.includes('untouched')")
+    await page.evaluate(
+        "(seek => { seek.value = seek.max; seek.dispatchEvent(new Event('input', { bubbles: true })); })(document.querySelector('[data-tm=seek]'))"
+    )
+    await window.until(f"{film}.includes('untouched')")
 
 
 async def check_the_tunnel(window: Window, at: str, container: Container) -> None:

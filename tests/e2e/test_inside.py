@@ -104,7 +104,7 @@ EGG = {
 
 @pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
 async def test_what_is_inside_a_container(runtime: str, transactional_db: None, tmp_path: Path, alice: Any, bob: Any, root: Any) -> None:
-    """One chain per runtime, because it takes seconds to build; each part is a promise of its own below."""
+    """One chain per runtime, because it takes seconds to build; each part is a promise of its own below (B01, B14, F04, F11, F12, J03)."""
     from eggs.services import import_egg
 
     async with running_stack(tmp_path, runtime=runtime) as stack:

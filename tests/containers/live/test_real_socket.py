@@ -27,6 +27,7 @@ def token_for(user: Any) -> str:
 
 
 async def test_three_ways_to_sign_in(panel: Panel, alice: Any) -> None:
+    """F03, M9: and none of them leaves a token in a log."""
     address = panel.url.replace("http", "ws") + "/ws"
     token = await sync_to_async(token_for)(alice)
     async with connect(address, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None) as socket:
@@ -84,3 +85,10 @@ def test_headers_that_smuggle_or_flood_open_no_socket(panel: Panel) -> None:
             told = b""
         assert not told or b" 400 " in told or b" 431 " in told, told
     assert b" 101 " in answer_to(panel.port, upgrade + b"\r\n"), "and goes on"
+
+
+def test_a_body_that_would_fill_the_disk_is_refused_before_it_comes(panel: Panel) -> None:
+    """J03: by its length, without an account; the panel has not taken a byte of it."""
+    for path in (b"/api/auth/sign-in", b"/api/containers/0190aaaa-bbbb-7ccc-8ddd-eeeeffff0000/files/content?path=x"):
+        head = b"PUT " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000000000\r\n\r\n"
+        assert b" 413 " in answer_to(panel.port, head), path

@@ -82,7 +82,19 @@ async def signed_in(user: Any, **headers: str) -> Browser:
     return browser
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver:9999", "http://testserver.evil.example", "file://", "http://"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://testserver:9999",
+        "http://testserver.evil.example",
+        "http://a.testserver",
+        "http://testserver@testserver",
+        "file://",
+        "http://",
+    ],
+)
 async def test_a_page_of_another_origin_opens_nothing(alice: Any, origin: str) -> None:
     """F01, M2: host and port count."""
     browser = Browser(alice, origin=origin)
