@@ -10,7 +10,7 @@ FACTS: dict[str, str] = {
 """Agent fact -> handler(node_id: UUID, fact: msgspec struct) (sync, runs in a thread, own transaction)."""
 
 SAMPLES: tuple[str, ...] = ("billing.metering.take_in",)
-"""handler(node_id, report: StatsReport, containers: dict[str, containers.stats.Metered]): once for each report, inside the transaction that stores its samples."""
+"""handler(node_id, report: StatsReport, containers: dict[str, containers.stats.Metered]): once for each report, in the transaction of its samples."""
 
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
