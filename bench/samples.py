@@ -46,6 +46,7 @@ def main(ticks: int) -> None:
     from agent.protocol.messages import ContainerStats, NodeUsage, StatsReport
     from containers import stats
     from containers.models import Container
+    from lormas.common import clock
     from nodes.models import Node
 
     call_command("migrate", verbosity=0)
@@ -56,6 +57,7 @@ def main(ticks: int) -> None:
         Container(name=f"c{n}", owner=owner, node=nodes[n % NODES], image="busybox", status="running", observed="running") for n in range(CONTAINERS)
     )
     cpu, wall = [], []
+    started_at = str(clock.rfc3339(clock.now()))
     for tick in range(ticks + 1):
         reports = [
             StatsReport(
@@ -73,6 +75,8 @@ def main(ticks: int) -> None:
                         block_write_bytes=8192,
                         pids=7,
                         disk_bytes=1 << 20,
+                        cpu_seconds_total=tick * 1.25,
+                        started_at=started_at,
                     )
                     for one in made[n::NODES]
                 ],

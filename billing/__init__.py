@@ -1,1 +1,1 @@
-"""Catalog, subscriptions, usage, ledger (planned)."""
+"""Usage metering: what containers used by the hour (catalog, subscriptions and the ledger are planned)."""

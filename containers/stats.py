@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from django.db import connection, transaction
 
 from agent.protocol.messages import ContainerStats, StatsReport
-from containers.models import Container, StatsMinute, StatsSample
+from containers.models import Container, StatsClaim, StatsMinute, StatsSample
 from lormas.common import clock
+from lormas.common.wires import resolve, wired
 
 RANGES: dict[str, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 
 STEP_MINUTES = {"24h": 1, "7d": 10}
+REORDER_SECONDS = 120
+"""Reports are not kept by agents: one that is older than the last by more was not overtaken; its node's clock was set back."""
 _GREATEST = {"sqlite": "MAX", "postgresql": "GREATEST"}
 
 
+class Metered(NamedTuple):
+    """A container as handlers of `lormas.wiring.SAMPLES` get it."""
+
+    pk: UUID
+    name: str
+    owner_id: UUID
+    created_at: datetime
+
+
 def take_in(node_id: UUID, report: StatsReport) -> None:
-    """Store one report of a node: raw samples, minute roll-ups, the last sample on each row. Samples of foreign containers are dropped (D17)."""
-    known = {str(pk): pk for pk in Container.objects.filter(node_id=node_id, pk__in=_ids(report.containers)).values_list("pk", flat=True)}
+    """Store one report of a node: raw samples, minute roll-ups, the last sample on each row. Samples of foreign containers are dropped
+    (D17); a report that came before, or is older than the last one, changes nothing (R51)."""
+    rows = Container.objects.filter(node_id=node_id, pk__in=_ids(report.containers)).values_list("pk", "name", "owner_id", "created_at")
+    known = {str(row[0]): Metered(*row) for row in rows}
     now = clock.now()
-    samples = [_sample(known[s.container_id], now, s) for s in report.containers if s.container_id in known]
+    samples = [_sample(known[s.container_id].pk, now, s) for s in report.containers if s.container_id in known]
     samples.append(
         StatsSample(
             subject_id=node_id,
@@ -34,7 +49,27 @@ def take_in(node_id: UUID, report: StatsReport) -> None:
         )
     )
     with transaction.atomic():
+        if not _claim(node_id, report.sampled_at_unix):
+            return
         _store(samples)
+        for handler in wired("SAMPLES"):
+            resolve(handler)(node_id, report, known)
+
+
+def _claim(node_id: UUID, sampled_at_unix: float) -> bool:
+    """True once for a report, however often it comes, and never for one that is older than the last. Holds the node's row until the commit, so that
+    two writers take a node's reports one after the other. 0 = the agent tells no time: taken as it comes."""
+    table = StatsClaim._meta.db_table
+    key = StatsClaim._meta.get_field("node_id").get_db_prep_value(node_id, connection)
+    told = math.isfinite(sampled_at_unix) and sampled_at_unix > 0
+    newer = (
+        f"sampled_at_unix = excluded.sampled_at_unix WHERE {table}.sampled_at_unix < excluded.sampled_at_unix"
+        f" OR {table}.sampled_at_unix > excluded.sampled_at_unix + {REORDER_SECONDS}"
+    )
+    sql = f"INSERT INTO {table} (node_id, sampled_at_unix) VALUES (%s, %s) ON CONFLICT (node_id) DO UPDATE SET "  # noqa: S608 - names from the model
+    with connection.cursor() as cursor:
+        cursor.execute(sql + (newer if told else f"sampled_at_unix = {table}.sampled_at_unix"), [key, sampled_at_unix if told else 0.0])
+        return bool(cursor.rowcount)
 
 
 def _ids(samples: list[ContainerStats]) -> list[UUID]:

@@ -242,6 +242,7 @@ VARIABLES: tuple[Variable, ...] = (
         "What the panel's links carry between nodes: assumed where a plan says how long a container will be away while it moves.",
     ),
     Variable("AUDIT_RETENTION_DAYS", integer(0, 36_500), 0, "How long the journal is kept, at least 7 days; 0: for ever."),
+    Variable("USAGE_RETENTION_DAYS", integer(0, 36_500), 800, "How long the hours of usage are kept, also of deleted containers; 0: for ever."),
     Variable(
         "RESERVATION_MAX_MACHINES", integer(1, 10_000), 20, "Machines a person may hold or have booked at a time, unless a limit says otherwise."
     ),

@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "eggs",
     "containers",
     "reservations",
+    "billing",
 ]
 
 MIDDLEWARE = [
@@ -373,6 +374,7 @@ DEMO: bool = env["LORMAS_DEMO"]
 SESSION_IDLE_TIMEOUT: int = env["SESSION_IDLE_TIMEOUT"]
 IDLE_NETWORK_BYTES: int = env["IDLE_NETWORK_BYTES"]
 AUDIT_RETENTION_DAYS: int = env["AUDIT_RETENTION_DAYS"]
+USAGE_RETENTION_DAYS: int = env["USAGE_RETENTION_DAYS"]
 METRICS_TOKEN: str | None = env["METRICS_TOKEN"]
 
 # ---- files, words, mail, logs

@@ -17,7 +17,7 @@ from lormas import errors, health
 from lormas.common.api.docs import DocsView, RootView, SchemaView
 from nodes.joining import agent_wheel
 
-ROOMS = ("accounts", "audit", "nodes", "eggs", "containers", "reservations")
+ROOMS = ("accounts", "audit", "nodes", "eggs", "containers", "reservations", "billing")
 
 
 def _patterns(module: str) -> list[Any]:

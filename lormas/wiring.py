@@ -9,6 +9,9 @@ FACTS: dict[str, str] = {
 }
 """Agent fact -> handler(node_id: UUID, fact: msgspec struct) (sync, runs in a thread, own transaction)."""
 
+SAMPLES: tuple[str, ...] = ("billing.metering.take_in",)
+"""handler(node_id, report: StatsReport, containers: dict[str, containers.stats.Metered]): once for each report, in the transaction of its samples."""
+
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",
     "container.install": "containers.inbox.on_settled",
@@ -179,6 +182,13 @@ JOBS: dict[str, dict[str, str | int]] = {
         "run": "reservations.tasks.daily",
         "every_seconds": 86400,
         "at": "03:00",
+        "limit_seconds": 600,
+    },
+    "billing.tidy": {
+        "title": "Hours of usage older than USAGE_RETENTION_DAYS",
+        "run": "billing.tasks.tidy",
+        "every_seconds": 86400,
+        "at": "03:15",
         "limit_seconds": 600,
     },
     "audit.forget_expired": {"title": "Stored answers of repeated requests", "run": "audit.tasks.forget_expired", "every_seconds": 3600},

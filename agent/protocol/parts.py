@@ -225,6 +225,10 @@ class ContainerStats(Part, frozen=True):
     block_write_bytes: int = 0
     pids: int = 0
     disk_bytes: int = 0
+    cpu_seconds_total: float | None = None
+    """Core-seconds used since the container started. None: not known (older agents), which is not 0."""
+    started_at: str = ""
+    """When this run began, RFC 3339; empty: not known. The counters are this run's."""
 
 
 class NodeUsage(Part, frozen=True):

@@ -8,7 +8,7 @@ from containers.models.moving import LeftCopy, Migration
 from containers.models.port import Port
 from containers.models.revision import Revision
 from containers.models.rollout import Rollout, RolloutItem
-from containers.models.sample import StatsMinute, StatsSample
+from containers.models.sample import StatsClaim, StatsMinute, StatsSample
 from containers.models.schedules import Schedule, ScheduleRun
 from containers.models.settings import ContainerSettings
 from containers.models.tunnel import ContainerTunnel
@@ -37,6 +37,7 @@ __all__ = [
     "RolloutItem",
     "Schedule",
     "ScheduleRun",
+    "StatsClaim",
     "StatsMinute",
     "StatsSample",
 ]

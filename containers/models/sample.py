@@ -49,3 +49,13 @@ class StatsMinute(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject_id} {self.minute}"
+
+
+class StatsClaim(models.Model):
+    """The time of the last report that was taken from a node, by the node's clock: a repeated one is known by it."""
+
+    node_id = models.UUIDField(primary_key=True)
+    sampled_at_unix = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.node_id} {self.sampled_at_unix}"

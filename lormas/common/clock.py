@@ -16,6 +16,11 @@ def unix() -> float:
     return time.time()
 
 
+def at_unix(seconds: float) -> datetime:
+    """The moment that many seconds after 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def rfc3339(moment: datetime | None) -> str | None:
     """`2026-11-21T01:02:03.456789Z`, or None."""
     if moment is None:

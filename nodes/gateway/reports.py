@@ -147,6 +147,13 @@ class Intake:
         _hand_up("stats", self.node_id, msgspec.structs.replace(report, containers=mine))
         # asdict, not to_builtins: that leaves out what is 0. The panel's clock, as on the stored samples.
         time = clock.rfc3339(clock.now())
-        taken.stats += [(f"stats:{sample.container_id}", msgspec.json.encode({"time": time, **msgspec.structs.asdict(sample)})) for sample in mine]
+        taken.stats += [(f"stats:{sample.container_id}", msgspec.json.encode({"time": time, **_shown(sample)})) for sample in mine]
         usage = {"time": time, "node_id": str(self.node_id), **msgspec.structs.asdict(report.node)}
         taken.stats.append((f"stats:{self.node_id}", msgspec.json.encode(usage)))
+
+
+def _shown(sample: wire.ContainerStats) -> dict[str, Any]:
+    """What viewers get: all but what only the meter of usage needs."""
+    fields = msgspec.structs.asdict(sample)
+    del fields["cpu_seconds_total"], fields["started_at"]
+    return fields

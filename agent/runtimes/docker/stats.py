@@ -28,6 +28,7 @@ class _Files:
     ref: str
     version: int
     pid: int
+    started_at: str = ""
     open: dict[str, int] = field(default_factory=dict)
     cpu: tuple[float, float] = (0.0, 0.0)
     """(when, CPU seconds) of the sample before."""
@@ -58,7 +59,7 @@ _V1 = {
 _V2 = {"cpu": "cpu.stat", "memory": "memory.current", "limit": "memory.max", "memory_stat": "memory.stat", "pids": "pids.current", "io": "io.stat"}
 
 
-def _open_files(ref: str, pid: int) -> _Files | None:
+def _open_files(ref: str, pid: int, started_at: str) -> _Files | None:
     """None if this machine's files are not the engine's machine's, or are hidden from us."""
     try:
         lines = (Path("/proc") / str(pid) / "cgroup").read_text().splitlines()
@@ -71,7 +72,7 @@ def _open_files(ref: str, pid: int) -> _Files | None:
         for name in controllers.split(",") if controllers else [""]:
             paths[name] = path
     version = 1 if "memory" in paths else 2
-    files = _Files(ref, version, pid)
+    files = _Files(ref, version, pid, started_at)
     wanted = (
         {key: CGROUP / folder / paths.get(folder, "-").lstrip("/") / name for key, (folder, name) in _V1.items()}
         if version == 1
@@ -147,13 +148,16 @@ def _sample_files(container_id: str, files: _Files) -> ContainerStats:
         block_read_bytes=read,
         block_write_bytes=written,
         pids=files.number("pids"),
+        cpu_seconds_total=cpu,
+        started_at=files.started_at,
     )
 
 
-def from_engine(container_id: str, item: dict[str, Any]) -> ContainerStats:
+def from_engine(container_id: str, item: dict[str, Any], *, started_at: str = "") -> ContainerStats:
     """From one object of `GET /containers/{id}/stats`."""
     cpu, before = item.get("cpu_stats") or {}, item.get("precpu_stats") or {}
     used = (cpu.get("cpu_usage") or {}).get("total_usage", 0) - (before.get("cpu_usage") or {}).get("total_usage", 0)
+    total = (cpu.get("cpu_usage") or {}).get("total_usage")
     system = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
     cores = cpu.get("online_cpus") or 1
     memory = item.get("memory_stats") or {}
@@ -171,6 +175,8 @@ def from_engine(container_id: str, item: dict[str, Any]) -> ContainerStats:
         block_read_bytes=sum(int(one["value"]) for one in io if str(one.get("op")).lower() == "read"),
         block_write_bytes=sum(int(one["value"]) for one in io if str(one.get("op")).lower() == "write"),
         pids=int((item.get("pids_stats") or {}).get("current") or 0),
+        cpu_seconds_total=None if total is None else total / 1e9,
+        started_at=started_at,
     )
 
 
@@ -204,8 +210,8 @@ class StatsDesk:
                 made, missing = await asyncio.to_thread(self._read, refs)
                 # The pid is asked once a run; then the files are enough.
                 for container_id, ref in list(missing.items()):
-                    pid = await self._pid(ref)
-                    files = await asyncio.to_thread(_open_files, ref, pid) if pid else None
+                    pid, started_at = await self._run(ref)
+                    files = await asyncio.to_thread(_open_files, ref, pid, started_at) if pid else None
                     if files is None:
                         continue
                     del missing[container_id]
@@ -234,12 +240,14 @@ class StatsDesk:
                 missing[container_id] = ref  # started anew: its cgroup is another one
         return made, missing
 
-    async def _pid(self, ref: str) -> int:
+    async def _run(self, ref: str) -> tuple[int, str]:
+        """(main process, when it started) of what runs; (0, "") of what doesn't."""
         try:
             item = await self._wire.call("GET", f"/containers/{ref}/json", timeout=5)
         except (EngineStatus, RuntimeFailure):
-            return 0
-        return int((item.get("State") or {}).get("Pid") or 0)
+            return 0, ""
+        state = item.get("State") or {}
+        return int(state.get("Pid") or 0), str(state.get("StartedAt") or "")
 
     def _from_streams(self, refs: dict[str, str]) -> list[ContainerStats]:
         made: list[ContainerStats] = []
@@ -256,6 +264,8 @@ class StatsDesk:
         return made
 
     async def _follow(self, container_id: str, ref: str) -> None:
+        # Asked once: the engine ends the stream with the run.
+        _, started_at = await self._run(ref)
         try:
             answer = await self._wire.open("GET", f"/containers/{ref}/stats", query={"stream": 1}, timeout=10)
         except (EngineStatus, RuntimeFailure):
@@ -269,7 +279,7 @@ class StatsDesk:
                     return
                 for line in lines:
                     if line.strip():
-                        stream.latest = from_engine(container_id, msgspec.json.decode(line))
+                        stream.latest = from_engine(container_id, msgspec.json.decode(line), started_at=started_at)
         except (RuntimeFailure, OSError, msgspec.DecodeError):
             return
         finally:

@@ -286,7 +286,8 @@ class FakeRuntime:
         for container_id in container_ids:
             container = self._containers.get(container_id)
             if container is not None and container.report.state == "running":
-                wave = (time.time() / 10 + zlib.crc32(container_id.encode()) % 100) % 1
+                now, started_at = time.time(), container.report.started_at
+                wave = (now / 10 + zlib.crc32(container_id.encode()) % 100) % 1
                 limit = container.spec.limits.memory_bytes or 512 * 1024 * 1024
                 made.append(
                     ContainerStats(
@@ -295,6 +296,8 @@ class FakeRuntime:
                         memory_bytes=int(limit * (0.2 + 0.5 * wave)),
                         memory_limit_bytes=limit,
                         pids=1,
+                        cpu_seconds_total=max(0.0, _burnt(now) - _burnt(datetime.fromisoformat(started_at).timestamp())) if started_at else None,
+                        started_at=started_at,
                     )
                 )
         return made
@@ -350,3 +353,9 @@ class FakeRuntime:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _burnt(at: float) -> float:
+    """Integral of the wave over time: core-seconds of a saw from 0 to 1 core in 10 s."""
+    whole, part = divmod(at / 10, 1)
+    return 10 * (whole / 2 + part * part / 2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from agent.protocol.messages import ContainerStats
@@ -19,6 +21,8 @@ class _Seen:
     at: float = 0.0
     shim_pid: int = 0
     ticks: int = 0
+    most_ticks: int = 0
+    """Of this run: a process that leaves the tree takes what it used out of the sum, and a total never falls."""
     disk_at: float = -1e9
     disk_bytes: int = 0
 
@@ -31,6 +35,8 @@ class _Process:
     """Of children that have ended and were waited for."""
     resident: int
     threads: int
+    started_ticks: int
+    """After the machine's boot."""
 
 
 def _processes() -> dict[int, _Process]:
@@ -46,10 +52,22 @@ def _processes() -> dict[int, _Process]:
                 children_ticks=int(words[13]) + int(words[14]),
                 resident=int(words[21]) * _PAGE,
                 threads=int(words[17]),
+                started_ticks=int(words[19]),
             )
         except (OSError, IndexError, ValueError):
             continue
     return found
+
+
+@cache
+def _boot_seconds() -> int:
+    """Boot of the machine since 1970; asked once, or a clock that is set would make every run a new one."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("btime ")), 0)
+
+
+def _moment(ticks: int) -> str:
+    return datetime.fromtimestamp(_boot_seconds() + ticks / _TICKS, UTC).isoformat()
 
 
 def _tree(root: int, children: dict[int, list[int]]) -> list[int]:
@@ -120,6 +138,7 @@ class TreeMeter:
             percent = 100 * max(0, ticks - seen.ticks) / _TICKS / (now - seen.at) if same else 0.0
             if now - seen.disk_at > DISK_SECONDS:
                 seen.disk_at, seen.disk_bytes = now, folder_bytes(data)
+            seen.most_ticks = max(seen.most_ticks, ticks) if seen.shim_pid == shim_pid else ticks
             seen.at, seen.shim_pid, seen.ticks = now, shim_pid, ticks
             inputs = [_io(pid) for pid in pids]
             made.append(
@@ -132,6 +151,8 @@ class TreeMeter:
                     block_write_bytes=sum(written for _, written in inputs),
                     pids=len(pids),
                     disk_bytes=seen.disk_bytes,
+                    cpu_seconds_total=seen.most_ticks / _TICKS,
+                    started_at=_moment(processes[shim_pid].started_ticks),
                 )
             )
         return made

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -42,6 +43,26 @@ async def test_cpu_is_measured(real_bench: Any) -> None:
     assert len(await real_bench.runtime.stats([container_id])) == 1
 
 
+async def test_cpu_totals_grow_with_a_run_and_begin_anew_with_the_next(bench: Any) -> None:
+    """R51: what usage is metered from; which run a total is of is told with it."""
+    container_id = await bench.started("forever")
+
+    async def one() -> Any:
+        return next(iter(await bench.runtime.stats([container_id])), None)
+
+    first = await until(one)
+    second = await until(one)
+    assert first.cpu_seconds_total is not None and second.cpu_seconds_total >= first.cpu_seconds_total >= 0
+    assert first.started_at == second.started_at
+    begun = datetime.fromisoformat(first.started_at).timestamp()
+    assert abs(time.time() - begun) < 60
+    await bench.runtime.kill(container_id)
+    await bench.ended(container_id)
+    await bench.runtime.start(container_id)
+    anew = await until(one)
+    assert datetime.fromisoformat(anew.started_at).timestamp() > begun
+
+
 async def test_the_engines_own_stream_is_the_second_way(docker_bench: Any) -> None:
     """Where the agent can't see the kernel's files (in a container of its own)."""
     docker_bench.runtime._stats._use_files = False
@@ -56,6 +77,7 @@ async def test_the_engines_own_stream_is_the_second_way(docker_bench: Any) -> No
         await asyncio.sleep(0.1)
     assert found[0].memory_bytes > 0
     assert found[0].pids == 1
+    assert found[0].cpu_seconds_total > 0 and datetime.fromisoformat(found[0].started_at)
 
 
 async def test_the_nodes_own_load(bench: Any) -> None:
