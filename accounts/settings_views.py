@@ -295,7 +295,7 @@ def keys_page(request: HttpRequest) -> HttpResponse:
     """`/settings/keys`; a new key's secret is on the answer to the POST and nowhere else."""
     user: User = person(request)
     held = capabilities_of(user)
-    form = KeyForm(request.POST or None, scopes=[(row.code, row.may) for row in CAPABILITIES if row.code in held])
+    form = KeyForm(request.POST or None, scopes=[(row.code, row.said) for row in CAPABILITIES if row.code in held])
     made, secret, status = None, "", 200
     if request.method == "POST" and form.is_valid():
         try:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gettext
+import html
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+
+from accounts.capabilities import BUILT_IN_ROLES, CAPABILITIES
+from accounts.models import Role
 
 FOLDER = Path(__file__).parents[2] / "locale" / "id" / "LC_MESSAGES"
 PLACE = re.compile(r"%\(\w+\)[sd]|<[^>]+>")
@@ -47,3 +51,19 @@ def test_a_browser_that_asks_for_indonesian_gets_it(root: Any) -> None:
         page = strangers.get(path).content.decode()
         assert words in page and "Dasbor" in page, path
     assert 'lang="en"' in Client().get("/login").content.decode()
+
+
+@pytest.mark.redis
+def test_rights_and_built_in_roles_are_said_in_the_readers_language_and_own_ones_as_they_were_typed(root: Any, alice: Any) -> None:
+    own = Role.objects.create(slug="own", name="Viewer", description="Looks, and changes nothing.", capabilities=["containers.view"])
+    client = Client(headers={"accept-language": "id"})
+    client.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    known = texts()
+    page = html.unescape(client.get("/roles").content.decode())
+    missing = [one.may for one in CAPABILITIES if known[one.may] not in page.lower()] + [r.name for r in BUILT_IN_ROLES if known[r.name] not in page]
+    assert missing == []
+    assert page.count(">Viewer<") == 2, "a row and a column of the own role, and none of the built-in one"
+    assert "Pengamat" in client.get("/users").content.decode() and "Anggota" in client.get(f"/users/{alice.pk}").content.decode()
+    assert "Viewer" in client.get(f"/roles/{own.pk}").content.decode()
+    assert client.get("/api/roles?search=viewer").json()["results"][0]["name"] == "Viewer", "programs read what is kept"
+    assert client.get("/api/permissions").json()[0]["may"] == CAPABILITIES[0].may
