@@ -42,7 +42,7 @@ def test_a_name_of_any_kind_is_a_name_in_the_header_and_nothing_else(attachment:
 )
 @pytest.mark.parametrize("attachment", [True, False])
 def test_a_file_of_a_container_is_never_a_page_of_ours(name: str, attachment: bool) -> None:
-    """H06: whatever it is called, read or downloaded: no type that a browser would run, and where it shows one, a box without scripts or our origin."""
+    """H06: whatever it is called, read or downloaded: no type that a browser would run; if shown, in a box without scripts or our origin."""
     stream: Any = SimpleNamespace(head={"name": name, "size": 3, "etag": "e"}, close_soon=lambda: None)
     answer = file_response(RequestFactory().head("/"), stream, attachment=attachment)  # type: ignore[arg-type]
     kind = answer.headers["Content-Type"].partition(";")[0]
