@@ -28,12 +28,12 @@ def texts() -> dict[str, str]:
 def test_each_text_says_the_same_things_and_the_compiled_file_is_as_the_source() -> None:
     source = (FOLDER / "django.po").read_text(encoding="utf-8")
     assert "fuzzy" not in source
-    entry = re.compile(r'^msgid "(.+)"\n(?:msgid_plural "(.+)"\n)?msgstr(?:\[0\])? "(.+)"$', re.MULTILINE)
+    entry = re.compile(r'^(?:msgctxt "(.+)"\n)?msgid "(.+)"\n(?:msgid_plural "(.+)"\n)?msgstr(?:\[0\])? "(.+)"$', re.MULTILINE)
     written = [tuple(text.replace('\\"', '"') for text in found) for found in entry.findall(source)]
     assert len(written) > 450 and len(written) == source.count("\nmsgid ") - 1
-    for english, plural, said in written:
+    for _, english, plural, said in written:
         assert set(PLACE.findall(said)) == set(PLACE.findall(english + plural)), english
-    assert {english: said for english, _, said in written} == texts(), "run scripts/messages"
+    assert {f"{context}\4{english}" if context else english: said for context, english, _, said in written} == texts(), "run scripts/messages"
 
 
 @pytest.mark.redis
