@@ -13,6 +13,8 @@ from django.test import Client
 
 from accounts.capabilities import BUILT_IN_ROLES, CAPABILITIES
 from accounts.models import Role
+from lormas import wiring
+from nodes.jobtitles import TITLES
 
 FOLDER = Path(__file__).parents[2] / "locale" / "id" / "LC_MESSAGES"
 PLACE = re.compile(r"%\(\w+\)[sd]|<[^>]+>")
@@ -67,3 +69,13 @@ def test_rights_and_built_in_roles_are_said_in_the_readers_language_and_own_ones
     assert "Viewer" in client.get(f"/roles/{own.pk}").content.decode()
     assert client.get("/api/roles?search=viewer").json()["results"][0]["name"] == "Viewer", "programs read what is kept"
     assert client.get("/api/permissions").json()[0]["may"] == CAPABILITIES[0].may
+
+
+@pytest.mark.redis
+def test_jobs_are_titled_in_the_readers_language(root: Any) -> None:
+    titles = {entry["title"] for entry in wiring.JOBS.values()}
+    assert titles == TITLES, "nodes.jobtitles marks what the wiring gives"
+    client = Client(headers={"accept-language": "id"})
+    client.force_login(root, backend="accounts.backends.EmailOrUsernameBackend")
+    page = html.unescape(client.get("/jobs").content.decode())
+    assert [title for title in titles if texts()[title] not in page] == []
