@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
+
 
 @dataclass(frozen=True, slots=True)
 class Capability:
@@ -18,50 +21,55 @@ class Capability:
     may: str
     object_level: bool = False
 
+    @property
+    def said(self) -> str:
+        """`may` in the reader's language, for pages; the API says it as it stands."""
+        return gettext(self.may)
+
 
 CAPABILITIES: tuple[Capability, ...] = (
-    Capability("containers.view", "see containers, their state and stats", object_level=True),
-    Capability("containers.create", "create containers"),
-    Capability("containers.start", "start containers", object_level=True),
-    Capability("containers.stop", "stop, restart, kill and pause containers", object_level=True),
-    Capability("containers.logs", "read logs", object_level=True),
-    Capability("containers.console", "write to a container's console", object_level=True),
-    Capability("containers.exec", "run commands and terminals inside containers", object_level=True),
-    Capability("containers.files", "read and change files of containers", object_level=True),
-    Capability("containers.backups", "make, check, lock and delete backups of containers", object_level=True),
-    Capability("containers.restore", "put a backup in place of a container's files", object_level=True),
-    Capability("containers.schedules", "make, change and run schedules of containers", object_level=True),
-    Capability("containers.edit", "change settings, variables and limits", object_level=True),
-    Capability("containers.delete", "delete and restore containers", object_level=True),
-    Capability("containers.grant", "give others rights on containers", object_level=True),
-    Capability("containers.any", "do all of that on everybody's containers"),
-    Capability("containers.host_access", "use host mounts, devices, host network and privileged mode"),
-    Capability("containers.choose_node", "choose the node a container runs on", object_level=True),
-    Capability("nodes.view", "see nodes, their facts and load", object_level=True),
-    Capability("nodes.create", "register nodes"),
-    Capability("nodes.edit", "change labels, taints, limits and status of nodes", object_level=True),
-    Capability("nodes.token", "see and rotate node tokens", object_level=True),
-    Capability("nodes.drain", "drain nodes", object_level=True),
-    Capability("nodes.delete", "remove nodes", object_level=True),
-    Capability("nodes.grant", "give others rights on nodes and clusters", object_level=True),
-    Capability("clusters.manage", "create, change and delete clusters", object_level=True),
-    Capability("eggs.view", "see eggs and deploy them", object_level=True),
-    Capability("eggs.manage", "import, change and delete eggs", object_level=True),
-    Capability("machines.view", "see the machine pool", object_level=True),
-    Capability("machines.manage", "register, check and remove machines", object_level=True),
-    Capability("reservations.create", "reserve machines"),
-    Capability("reservations.any", "see and end everybody's reservations"),
-    Capability("catalog.manage", "change services, plans and prices"),
-    Capability("billing.view_any", "see everybody's usage and invoices"),
-    Capability("webhooks.manage", "manage webhooks"),
-    Capability("users.view", "see accounts"),
-    Capability("users.manage", "create, change and deactivate accounts"),
-    Capability("users.impersonate", "see the console as somebody with no more rights sees it"),
-    Capability("roles.manage", "create and change roles, assign them"),
-    Capability("audit.view", "read the journal"),
-    Capability("operations.any", "see everybody's operations"),
-    Capability("system.view", "see the panel's health in detail"),
-    Capability("settings.manage", "change the panel's settings"),
+    Capability("containers.view", _("see containers, their state and stats"), object_level=True),
+    Capability("containers.create", _("create containers")),
+    Capability("containers.start", _("start containers"), object_level=True),
+    Capability("containers.stop", _("stop, restart, kill and pause containers"), object_level=True),
+    Capability("containers.logs", _("read logs"), object_level=True),
+    Capability("containers.console", _("write to a container's console"), object_level=True),
+    Capability("containers.exec", _("run commands and terminals inside containers"), object_level=True),
+    Capability("containers.files", _("read and change files of containers"), object_level=True),
+    Capability("containers.backups", _("make, check, lock and delete backups of containers"), object_level=True),
+    Capability("containers.restore", _("put a backup in place of a container's files"), object_level=True),
+    Capability("containers.schedules", _("make, change and run schedules of containers"), object_level=True),
+    Capability("containers.edit", _("change settings, variables and limits"), object_level=True),
+    Capability("containers.delete", _("delete and restore containers"), object_level=True),
+    Capability("containers.grant", _("give others rights on containers"), object_level=True),
+    Capability("containers.any", _("do all of that on everybody's containers")),
+    Capability("containers.host_access", _("use host mounts, devices, host network and privileged mode")),
+    Capability("containers.choose_node", _("choose the node a container runs on"), object_level=True),
+    Capability("nodes.view", _("see nodes, their facts and load"), object_level=True),
+    Capability("nodes.create", _("register nodes")),
+    Capability("nodes.edit", _("change labels, taints, limits and status of nodes"), object_level=True),
+    Capability("nodes.token", _("see and rotate node tokens"), object_level=True),
+    Capability("nodes.drain", _("drain nodes"), object_level=True),
+    Capability("nodes.delete", _("remove nodes"), object_level=True),
+    Capability("nodes.grant", _("give others rights on nodes and clusters"), object_level=True),
+    Capability("clusters.manage", _("create, change and delete clusters"), object_level=True),
+    Capability("eggs.view", _("see eggs and deploy them"), object_level=True),
+    Capability("eggs.manage", _("import, change and delete eggs"), object_level=True),
+    Capability("machines.view", _("see the machine pool"), object_level=True),
+    Capability("machines.manage", _("register, check and remove machines"), object_level=True),
+    Capability("reservations.create", _("reserve machines")),
+    Capability("reservations.any", _("see and end everybody's reservations")),
+    Capability("catalog.manage", _("change services, plans and prices")),
+    Capability("billing.view_any", _("see everybody's usage and invoices")),
+    Capability("webhooks.manage", _("manage webhooks")),
+    Capability("users.view", _("see accounts")),
+    Capability("users.manage", _("create, change and deactivate accounts")),
+    Capability("users.impersonate", _("see the console as somebody with no more rights sees it")),
+    Capability("roles.manage", _("create and change roles, assign them")),
+    Capability("audit.view", _("read the journal")),
+    Capability("operations.any", _("see everybody's operations")),
+    Capability("system.view", _("see the panel's health in detail")),
+    Capability("settings.manage", _("change the panel's settings")),
 )
 CODES: frozenset[str] = frozenset(capability.code for capability in CAPABILITIES)
 
@@ -120,15 +128,15 @@ ADMINISTRATOR = "administrator"
 """The role that may everything, always; the last one who has it can't lose it."""
 
 BUILT_IN_ROLES: tuple[BuiltInRole, ...] = (
-    BuiltInRole(ADMINISTRATOR, "Administrator", "May do everything.", tuple(capability.code for capability in CAPABILITIES)),
-    BuiltInRole("operator", "Operator", "Runs the fleet: nodes, eggs, everybody's containers; no accounts.", _OPERATOR),
+    BuiltInRole(ADMINISTRATOR, _("Administrator"), _("May do everything."), tuple(capability.code for capability in CAPABILITIES)),
+    BuiltInRole("operator", _("Operator"), _("Runs the fleet: nodes, eggs, everybody's containers; no accounts."), _OPERATOR),
     BuiltInRole(
         "member",
-        "Member",
-        "Runs containers of their own.",
+        _("Member"),
+        _("Runs containers of their own."),
         _MEMBER,
         # Five of the default size, for whoever signs up; enough to try it, too little to fill a node.
         quota=(("containers", 5), ("cpus", 5.0), ("memory_bytes", 8 * 1024**3), ("disk_bytes", 20 * 1024**3)),
     ),
-    BuiltInRole("viewer", "Viewer", "Looks, and changes nothing.", ("containers.view", "containers.logs", "eggs.view", "machines.view")),
+    BuiltInRole("viewer", _("Viewer"), _("Looks, and changes nothing."), ("containers.view", "containers.logs", "eggs.view", "machines.view")),
 )

@@ -23,11 +23,11 @@ ENDS = (
     ("30d", _("In 30 days")),
 )
 _SPANS = {"h": 3600, "d": 86400}
-_WORDS = {capability.code: capability.may for capability in CAPABILITIES}
+_WORDS = {capability.code: capability for capability in CAPABILITIES}
 
 
 def choices(codes: Iterable[str]) -> list[tuple[str, str]]:
-    return [(code, _WORDS.get(code, code).capitalize()) for code in codes]
+    return [(code, _WORDS[code].said.capitalize() if code in _WORDS else code) for code in codes]
 
 
 class GrantForm(TakesProblems):

@@ -52,7 +52,7 @@ class Grant:
     @property
     def holder(self) -> str:
         """What to call who holds it."""
-        return self.user.label if self.user is not None else self.role.name if self.role is not None else "?"
+        return self.user.label if self.user is not None else self.role.title if self.role is not None else "?"
 
     @property
     def sentences(self) -> list[str]:

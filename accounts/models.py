@@ -10,6 +10,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext
 
 from audit.services import Actor
 from lormas.common.ids import new_id
@@ -34,6 +35,16 @@ class Role(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def title(self) -> str:
+        """The name as pages show it: of built-in roles in the reader's language, of others as somebody typed it."""
+        return gettext(self.name) if self.built_in else self.name
+
+    @property
+    def about(self) -> str:
+        """The description as pages show it."""
+        return gettext(self.description) if self.built_in and self.description else self.description
 
 
 class UserManager(BaseUserManager["User"]):

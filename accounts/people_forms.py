@@ -31,7 +31,7 @@ class TakesProblems(forms.Form):
 
 
 def _roles(by_slug: Iterable[Role]) -> list[tuple[str, str]]:
-    return [(role.slug, role.name) for role in by_slug]
+    return [(role.slug, role.title) for role in by_slug]
 
 
 class InviteForm(TakesProblems):
@@ -135,6 +135,6 @@ class RoleForm(TakesProblems):
         super().__init__(*args, **kwargs)
         field = self.fields["capabilities"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(one.code, one.may.capitalize()) for one in CAPABILITIES if one.code in held]
+        field.choices = [(one.code, one.said.capitalize()) for one in CAPABILITIES if one.code in held]
         if known:
             del self.fields["slug"]

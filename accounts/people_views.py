@@ -57,14 +57,16 @@ def index(request: HttpRequest) -> HttpResponse:
     require(by, "users.view")
     filters = {name: request.GET.get(name, "").strip()[:255] for name in ("search", "role", "state", "order")}
     order = filters["order"] if filters["order"].lstrip("-") in ORDERS else "username"
+    titles = {role.slug: role.title for role in Role.objects.all()}
+    stats = people.stats()
     context = {
         "page": page_of(request, _found(filters).order_by(order, "pk"), size=50),
         "filters": {**filters, "order": order},
         "filtered": any(filters[name] for name in ("search", "role", "state")),
         "states": STATES,
-        "roles": Role.objects.all(),
         "assignable": _assignable(by),
-        "stats": people.stats(),
+        "stats": stats,
+        "roles": [{**row, "title": titles.get(row["slug"], row["name"])} for row in stats["by_role"]],
         "may_manage": has(by, "users.manage"),
         "may_assign": has(by, "roles.manage"),
     }

@@ -39,7 +39,7 @@ def index(request: HttpRequest) -> HttpResponse:
     rooms: dict[str, list[dict[str, Any]]] = {}
     for one in CAPABILITIES:
         held = [one.code in role.capabilities for role in found]
-        rooms.setdefault(one.code.partition(".")[0], []).append({"code": one.code, "may": one.may, "object_level": one.object_level, "held": held})
+        rooms.setdefault(one.code.partition(".")[0], []).append({"code": one.code, "may": one.said, "object_level": one.object_level, "held": held})
     return render(request, "roles/list.html", {"roles": found, "rooms": list(rooms.items()), "may_manage": has(by, "roles.manage")})
 
 
@@ -114,7 +114,7 @@ def edit(request: HttpRequest, role_id: UUID) -> HttpResponse:
     context = {
         "form": form,
         "role": role,
-        "title": role.name,
+        "title": role.title,
         "why": why,
         "people": role.users.order_by("username")[:50],
         "count": role.users.count(),

@@ -11,7 +11,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from accounts import letters, limits, second_factor, tokens
 from accounts.backends import EmailOrUsernameBackend
@@ -96,12 +96,22 @@ def sign_out(session: AuthSession, *, actor: Actor) -> None:
             record("accounts.sign_out", actor=actor, target=target_of(session.user), before={"session": str(session.pk)})
 
 
-def end_session(user: User, session_id: Any, *, actor: Actor) -> None:
-    """End one of a person's own sessions. Raises NotFound."""
-    session = AuthSession.objects.select_related("user").filter(pk=session_id, user=user, revoked_at=None).first()
+def own_sessions(user: User) -> QuerySet[AuthSession]:
+    """A person's sessions that are not over, of browsers and of programs."""
+    return AuthSession.objects.filter(user=user, revoked_at=None, expires_at__gt=clock.now())
+
+
+def own_session(user: User, session_id: Any) -> AuthSession:
+    """One of a person's own sessions, unless it is over. Raises NotFound."""
+    session = own_sessions(user).select_related("user").filter(pk=session_id).first()
     if session is None:
         raise NotFound("There is no such session.")
-    sign_out(session, actor=actor)
+    return session
+
+
+def end_session(user: User, session_id: Any, *, actor: Actor) -> None:
+    """End one of a person's own sessions. Raises NotFound."""
+    sign_out(own_session(user, session_id), actor=actor)
 
 
 def end_other_sessions(user: User, *, keep: AuthSession, actor: Actor) -> int:

@@ -24,7 +24,7 @@ from accounts import confirming, keys, mailbox, passkeys, second_factor, service
 from accounts.access import capabilities_of
 from accounts.capabilities import CAPABILITIES
 from accounts.forms import AddressForm, ConfirmForm, KeyForm, ProfileForm, TotpForm
-from accounts.models import ApiKey, AuthSession, User
+from accounts.models import ApiKey, User
 from accounts.redirects import safe_next
 from accounts.social import services as social
 from accounts.views import providers, status_of, tell
@@ -257,7 +257,7 @@ def sessions_page(request: HttpRequest) -> HttpResponse:
     """`/settings/sessions`"""
     user: User = person(request)
     mine = sessions.of(request)
-    rows = AuthSession.objects.filter(user=user, revoked_at=None, expires_at__gt=clock.now())[:200]
+    rows = services.own_sessions(user)[:200]
     return render(request, "accounts/sessions.html", {"tab": "sessions", "rows": rows, "mine": mine.pk if mine else None})
 
 
@@ -295,7 +295,7 @@ def keys_page(request: HttpRequest) -> HttpResponse:
     """`/settings/keys`; a new key's secret is on the answer to the POST and nowhere else."""
     user: User = person(request)
     held = capabilities_of(user)
-    form = KeyForm(request.POST or None, scopes=[(row.code, row.may) for row in CAPABILITIES if row.code in held])
+    form = KeyForm(request.POST or None, scopes=[(row.code, row.said) for row in CAPABILITIES if row.code in held])
     made, secret, status = None, "", 200
     if request.method == "POST" and form.is_valid():
         try:

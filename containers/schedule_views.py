@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from containers.access import get_container
@@ -45,7 +45,7 @@ class ScheduleForm(ServiceForm):
     is_enabled = forms.BooleanField(label=gettext_lazy("Switched on"), required=False, initial=True)
     trigger = forms.ChoiceField(label=gettext_lazy("When"), choices=Schedule.Trigger.choices)
     cron = forms.CharField(
-        label=gettext_lazy("Times"),
+        label=pgettext_lazy("when it runs", "Times"),
         max_length=120,
         required=False,
         help_text=gettext_lazy("Minute, hour, day of the month, month, day of the week: 30 4 * * * is each day at 4:30."),

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, transaction
+from django.utils.translation import gettext
 
 from audit.services import Actor, Target, record
 from lormas.common import clock, jobs
@@ -40,6 +41,11 @@ class Job:
     every_seconds: int
     at: str = ""
     limit_seconds: int = 300
+
+    @property
+    def said(self) -> str:
+        """`title` in the reader's language, for pages (`nodes.jobtitles`)."""
+        return gettext(self.title)
 
     @property
     def lease(self) -> str:

@@ -112,6 +112,7 @@ class Totp(APIView):
     """The authenticator app."""
 
     permission_classes = [InPerson]
+    problem_statuses = (404,)
 
     @extend_schema(request=None, responses={201: DraftSerializer}, tags=["auth"])
     def post(self, request: Request) -> Response:

@@ -32,7 +32,6 @@ from accounts.api.serializers import (
     UserSerializer,
 )
 from accounts.models import AuthSession, User
-from lormas.common import clock
 from lormas.common.addresses import client_address
 
 CHECK_MAIL = "Look into your mail: a link is on its way to that address."
@@ -67,6 +66,7 @@ class SignUp(APIView):
 
     permission_classes = [AllowAny]
     authentication_classes = []
+    problem_statuses = (403,)
 
     @extend_schema(request=SignUpSerializer, responses={201: TokensSerializer, 202: MailedSerializer}, tags=["auth"])
     def post(self, request: Request) -> Response:
@@ -211,18 +211,32 @@ class Sessions(generics.ListAPIView[AuthSession]):
     def get_queryset(self) -> Any:
         if getattr(self, "swagger_fake_view", False):
             return AuthSession.objects.none()
-        return AuthSession.objects.filter(user=person(self.request), revoked_at=None, expires_at__gt=clock.now())
+        return services.own_sessions(person(self.request))
 
     @extend_schema(tags=["auth"])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Your sessions that are not over."""
         return super().get(request, *args, **kwargs)
 
+    @extend_schema(operation_id="auth_sessions_end_others", tags=["auth"], responses={204: None})
+    def delete(self, request: Request) -> Response:
+        """End all of them but the one that asks."""
+        user = person(request)
+        keep = sessions.current(request) or sessions.adopt(request._request, user)
+        services.end_other_sessions(user, keep=keep, actor=user.as_actor())
+        return Response(status=204)
+
 
 class SessionDetail(APIView):
     """One of your sign-ins."""
 
     permission_classes = [InPerson]
+
+    @extend_schema(responses={200: AuthSessionSerializer}, tags=["auth"])
+    def get(self, request: Request, session_id: UUID) -> Response:
+        """Read it, unless it is over."""
+        session = services.own_session(person(request), session_id)
+        return Response(AuthSessionSerializer(session, context={"request": request}).data)
 
     @extend_schema(responses={204: None}, tags=["auth"])
     def delete(self, request: Request, session_id: UUID) -> Response:

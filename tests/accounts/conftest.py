@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from rest_framework.test import APIClient
 
 from tests.accounts.postbox import Postbox
@@ -48,3 +49,23 @@ def postbox(smtp: Postbox, settings: Any) -> Iterator[Postbox]:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_VERIFICATION = "127.0.0.1", smtp.port, True
     yield smtp
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each time the real hasher does its work, in a try or for a new password."""
+    times: list[str] = []
+    encode = Argon2PasswordHasher.encode
+    verify = Argon2PasswordHasher.verify
+
+    def encoding(self: Argon2PasswordHasher, password: str, salt: str) -> str:
+        times.append("encode")
+        return str(encode(self, password, salt))
+
+    def verifying(self: Argon2PasswordHasher, password: str, encoded: str) -> bool:
+        times.append("verify")
+        return bool(verify(self, password, encoded))
+
+    monkeypatch.setattr(Argon2PasswordHasher, "encode", encoding)
+    monkeypatch.setattr(Argon2PasswordHasher, "verify", verifying)
+    return times

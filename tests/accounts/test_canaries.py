@@ -119,6 +119,13 @@ def test_no_secret_is_told_but_where_it_must_be(roles: Any, root: Any, postbox: 
     owner, administrator = APIClient(), APIClient()
     owner.credentials(HTTP_AUTHORIZATION=f"Bearer {access}")
     administrator.force_authenticate(root)
+    browser = Client()
+    browser.force_login(cora, backend=sessions.BACKEND)
+    own = [f"/api/auth/keys/{row.pk}" for row in cora.api_keys.all()] + [f"/api/auth/sessions/{row.pk}" for row in cora.auth_sessions.all()]
+    assert all(owner.get(path).status_code == 200 for path in own) and len(own) >= 2
+    for path in (*own, "/profile", "/settings", "/settings/sessions", "/settings/keys", "/settings/totp", "/settings/email"):
+        client = owner if path.startswith("/api/") else browser
+        assert not found_in(client.get(path).content.decode(), told), path
     for client in (owner, administrator):
         for path in (one for one in sorted(set(paths())) if one.startswith("/api/")):
             answer = client.get(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from datetime import timedelta
 from typing import Any
@@ -176,7 +175,7 @@ def test_a_link_ends_with_its_time_with_a_sign_in_and_with_another_password(alic
 
 
 def test_asking_tells_nothing_by_text_status_or_work(api: APIClient, alice: Any, postbox: Postbox, settings: Any) -> None:
-    """E11: known, unknown and deactivated; median difference under 25 ms of processor time."""
+    """E11: known, unknown and deactivated; the difference is under 25 ms of processor time."""
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "mail_address": (10_000, 900), "mail_account": (10_000, 900), "anonymous": (10_000, 900)}
     taken: dict[str, list[float]] = {"alice@example.org": [], "nobody@example.org": []}
     bodies = []
@@ -187,26 +186,31 @@ def test_asking_tells_nothing_by_text_status_or_work(api: APIClient, alice: Any,
             times.append(time.process_time() - begun)
             bodies.append((answer.status_code, plain(answer)))
     assert all(body == bodies[0] for body in bodies)
-    known, unknown = (statistics.median(times) for times in taken.values())
-    assert abs(known - unknown) < 0.025
+    known, unknown = (min(times) for times in taken.values())  # the least: a busy machine only ever adds to one
+    assert abs(known - unknown) < 0.025, taken
     assert Entry.objects.filter(action="accounts.reset_asked").exclude(target_id=str(alice.pk)).filter(target_label__contains="nobody").count() == 0
 
 
-def test_signing_up_tells_nothing_by_work(api: APIClient, alice: Any, postbox: Postbox, settings: Any) -> None:
-    """E11: a known address, a new one and one that waits for its proof; with the real hasher, median difference under 25 ms of processor time."""
+def test_signing_up_tells_nothing_by_work(api: APIClient, alice: Any, postbox: Postbox, settings: Any, hashed: list[str]) -> None:
+    """E11: a known address, a new one and one that waits for its proof; with the real hasher, the password is
+    worked on as often, and the difference is under 25 ms of processor time."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "sign_up_address": (10_000, 900), "mail_account": (10_000, 900), "anonymous": (10_000, 900)}
     taken: dict[str, list[float]] = {"alice": [], "new": [], "waits": []}
+    worked: dict[str, set[int]] = {}
     post(api, "sign-up", {"email": "waits@example.org", "password": PASSWORD})
     for number in range(6):
         for name, times in taken.items():
             email = f"new{number}@example.org" if name == "new" else f"{name}@example.org"
+            hashed.clear()
             begun = time.process_time()
             answer = post(api, "sign-up", {"email": email, "password": PASSWORD})
             times.append(time.process_time() - begun)
+            worked.setdefault(name, set()).add(len(hashed))
             assert answer.status_code == 202
-    medians = [statistics.median(times) for times in taken.values()]
-    assert max(medians) - min(medians) < 0.025, medians
+    assert len({tuple(sorted(times)) for times in worked.values()}) == 1, worked
+    least = [min(times) for times in taken.values()]
+    assert max(least) - min(least) < 0.025, taken
 
 
 def test_a_mailbox_is_not_flooded_and_an_address_asks_only_so_often(api: APIClient, alice: Any, postbox: Postbox, settings: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -61,21 +60,26 @@ def test_all_refusals_read_the_same(api: APIClient, alice: Any, bob: Any) -> Non
     assert not Entry.objects.filter(target_label__contains="nobody").exists(), "what was typed may be a password"
 
 
-def test_time_does_not_tell_whether_an_account_exists(api: APIClient, alice: Any, settings: Any) -> None:
-    """E11: median difference under 25 ms with the real hasher."""
+def test_time_does_not_tell_whether_an_account_exists(api: APIClient, alice: Any, settings: Any, hashed: list[str]) -> None:
+    """E11: the password is worked on as often, and the difference is under 25 ms with the real hasher.
+
+    The least of eight, taken in turns and in processor time: a busy machine only ever adds to one.
+    """
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "sign_in_account": (1000, 900), "sign_in_address": (1000, 900)}
     alice.set_password(PASSWORD)
     alice.save()
 
     taken: dict[str, list[float]] = {"alice@example.org": [], "nobody@example.org": []}
-    for _ in range(8):  # in turns, and in processor time, so that a busy machine tells nothing either
+    for _ in range(8):
         for name, times in taken.items():
+            hashed.clear()
             begun = time.process_time()
             post(api, {"email": name, "password": "wrong"})
             times.append(time.process_time() - begun)
-    known, unknown = (statistics.median(times) for times in taken.values())
-    assert abs(known - unknown) < 0.025
+            assert len(hashed) == 1, name
+    known, unknown = (min(times) for times in taken.values())
+    assert abs(known - unknown) < 0.025, taken
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -302,8 +302,10 @@ def test_a_provider_in_trouble_makes_a_page_that_says_so(client: Client, idp: Id
 def test_a_provider_that_never_answers_is_left_in_seconds(client: Client, idp: IdentityProvider, settings: Any) -> None:
     """R48."""
     settings.SOCIALACCOUNT_REQUESTS_TIMEOUT = 1
-    idp.fail["/api/v3/user"] = lambda handler: time.sleep(3)
+    over = threading.Event()
+    idp.fail["/api/v3/user"] = lambda handler: over.wait(60)
     assert go(client, idp, "github").status_code == 502
+    over.set()
 
 
 def test_a_provider_that_is_down(client: Client, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch) -> None:

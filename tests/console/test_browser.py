@@ -15,6 +15,7 @@ import pytest
 from lormas import assets
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
+from tests.rights.conftest import give
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 MOST_SCRIPT_BYTES = 150 * 1024
@@ -175,9 +176,14 @@ def test_no_page_has_a_serious_finding_of_axe_a_complaint_or_a_sideways_scroll(
     """WCAG 2.2 AA in both themes; 360 px wide without a horizontal scroll bar; no violation of the policy."""
     from axe_playwright_python.base import AXE_SCRIPT
 
+    from accounts.models import User
+
     contrast = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
     calm = {"reduced_motion": "reduce"}  # no transitions: a colour on its way to another one has no contrast to speak of
     pages = addresses(web, node, egg, failed, pending)
+    for number, seconds in enumerate((None, 3 * 3600.0)):  # the access page with somebody on it
+        friend = User.objects.create_user(f"friend{number}@example.org", username=f"friend-of-the-house-{number}", role=web.owner.role)
+        give(web.owner, web, friend, "containers.view", "containers.schedules", seconds=seconds)
     themes = ["light", "dark"]
     for user, addressed in ((None, STRANGERS), (root, pages)):
         visitor = visit(user, by_password=user is not None, color_scheme=themes[0], **calm)

@@ -35,3 +35,19 @@ def test_a_name_of_any_kind_is_a_name_in_the_header_and_nothing_else(attachment:
             assert kept == name
         assert response.headers["Content-Type"].partition(";")[0] not in ("text/html", "application/xhtml+xml"), name
         assert response.headers["X-Content-Type-Options"] == "nosniff" and "sandbox" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "name", ["page.html", "page.HTM", "page.xhtml", "drawing.svg", "feed.xml", "old.mht", "run.js", "style.css", "doc.pdf", "no name"]
+)
+@pytest.mark.parametrize("attachment", [True, False])
+def test_a_file_of_a_container_is_never_a_page_of_ours(name: str, attachment: bool) -> None:
+    """H06: whatever it is called, read or downloaded: no type that a browser would run; if shown, in a box without scripts or our origin."""
+    stream: Any = SimpleNamespace(head={"name": name, "size": 3, "etag": "e"}, close_soon=lambda: None)
+    answer = file_response(RequestFactory().head("/"), stream, attachment=attachment)  # type: ignore[arg-type]
+    kind = answer.headers["Content-Type"].partition(";")[0]
+    assert kind.startswith("image/") or kind in ("application/octet-stream", "text/plain", "application/pdf"), kind
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    policy = [part.strip() for part in answer.headers["Content-Security-Policy"].split(";")]
+    assert "sandbox" in policy and "default-src 'none'" in policy, policy
+    assert not [part for part in policy if "allow-" in part or "script" in part], policy

@@ -55,9 +55,10 @@ def surroundings() -> dict[str, str]:
 class Panel:
     """`daphne lormas.asgi` as a process of its own, on the test's database and Redis."""
 
-    def __init__(self, *, port: int | None = None, log: Path | None = None, **environment: str) -> None:
+    def __init__(self, *, port: int | None = None, log: Path | None = None, application: str = "lormas.asgi:application", **environment: str) -> None:
         self.port = port or free_port()
         self.log = log
+        self._application = application
         self._environment = environment
         self.process: subprocess.Popen[bytes] | None = None
         self._mark = 0
@@ -86,7 +87,7 @@ class Panel:
         environment = {**surroundings(), **self._environment}
         out: Any = self.log.open("ab") if self.log else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", "lormas.asgi:application"],
+            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", self._application],
             cwd=ROOT,
             env=environment,
             stdout=out,
@@ -211,12 +212,12 @@ def builtins(message: Any) -> Any:
     return msgspec.to_builtins(message)
 
 
-def panel_of_a_module(**settings: str) -> Any:
+def panel_of_a_module(*, application: str = "lormas.asgi:application", **settings: str) -> Any:
     """The fixture `panel_process`: one daphne for a module's tests, since it keeps nothing in memory that a flushed database would miss."""
 
     @pytest.fixture(scope="module")
     def panel_process(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-        process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log", **settings)
+        process = Panel(log=tmp_path_factory.mktemp("panel") / "panel.log", application=application, **settings)
         yield process
         process.stop()
 

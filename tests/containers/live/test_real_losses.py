@@ -1,9 +1,13 @@
-"""What is taken away ends tokens at once and sockets within five seconds: by every way, over a real server in another process."""
+"""What is taken away ends tokens at once and sockets within five seconds: by every way, over a real server in another process.
+
+Told, not found by the clock: `patient`'s sockets look at the database every ten minutes only, so that whatever ends there was told to end, however
+busy the machine is. What nobody tells is found by the look, whose pace is held to the promise by itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,14 +22,28 @@ from accounts import granting, grants, keys, mailbox, people, proofs, services, 
 from accounts import roles as role_acts
 from accounts.models import AuthSession, Role, User
 from audit.models import Entry
+from containers.live import socket as sockets_module
 from lormas.common import clock
 from tests.accounts.conftest import PASSWORD, bearer
 from tests.console.conftest import make_container, make_node
-from tests.nodes.rig import Panel
+from tests.nodes.rig import Panel, panel_of_a_module
 from tests.rights.conftest import give
 
 pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
 PROMISED_SECONDS = 5.0
+DEADLINE_SECONDS = 60
+"""Reached only in failure."""
+patient_process = panel_of_a_module(application="tests.containers.live.patient:application")
+
+
+@pytest.fixture
+def patient(transactional_db: None, patient_process: Panel) -> Panel:
+    """A real daphne whose sockets end only where they are told to."""
+    if not patient_process.alive:
+        patient_process.start()
+    return patient_process
+
+
 NEW = "a quite different one 7"
 
 
@@ -89,7 +107,6 @@ ENDS: dict[str, tuple[Act, set[str]]] = {
     ),
     "deleted": (lambda h, root: people.delete_person(root, h.user.pk, actor=root.as_actor()), {"token", "cookie", "key"}),
     "the key is deleted": (lambda h, root: keys.delete_key(h.user, h.key.pk, actor=h.user.as_actor()), {"key"}),
-    "ended in the database, and nobody told": (lambda h, root: AuthSession.objects.filter(pk=h.session.pk).update(revoked_at=clock.now()), {"token"}),
 }
 
 
@@ -111,38 +128,46 @@ async def ended(socket: Any) -> int | None:
     return None
 
 
-async def test_each_way_out_ends_what_it_should_and_nothing_else(panel: Panel, root: Any, roles: Any) -> None:
+@pytest.mark.parametrize(("act", "ends"), ENDS.values(), ids=ENDS.keys())
+async def test_each_way_out_ends_what_it_should_and_nothing_else(patient: Panel, root: Any, roles: Any, act: Act, ends: set[str]) -> None:
     """D10, E03."""
-    took: dict[str, float] = {}
-    for number, (name, (act, ends)) in enumerate(ENDS.items()):
-        holder = await sync_to_async(Holder)(f"p{number}", roles["member"])
-        sockets = {way: await opened(panel, holder, way) for way in ("token", "cookie", "key")}
-        for socket in sockets.values():
-            assert await ended(socket) is None
-        began = time.monotonic()
-        await sync_to_async(act)(holder, root)
-        for way in ends:
-            with pytest.raises(ConnectionClosed) as end:
+    await _ends(patient, await sync_to_async(Holder)("paul", roles["member"]), root, act, ends)
+
+
+async def test_what_nobody_told_is_found_by_the_look(panel: Panel, root: Any, roles: Any) -> None:
+    """D10: a row that changed behind everybody's back; a look is due well within what is promised."""
+    assert sockets_module.RECHECK_SECONDS < PROMISED_SECONDS
+
+    def act(h: Holder, root: Any) -> None:
+        AuthSession.objects.filter(pk=h.session.pk).update(revoked_at=clock.now())
+
+    await _ends(panel, await sync_to_async(Holder)("paul", roles["member"]), root, act, {"token"})
+
+
+async def _ends(panel: Panel, holder: Holder, root: Any, act: Act, ends: set[str]) -> None:
+    sockets = {way: await opened(panel, holder, way) for way in ("token", "cookie", "key")}
+    for socket in sockets.values():
+        assert await ended(socket) is None
+    await sync_to_async(act)(holder, root)
+    for way in ends:
+        with pytest.raises(ConnectionClosed) as end:
+            async with asyncio.timeout(DEADLINE_SECONDS):
                 while True:
                     await sockets[way].recv()
-            assert end.value.rcvd is not None and end.value.rcvd.code in (4401, 4403), f"{name}: {way}"
-        took[name] = time.monotonic() - began
-        for way, socket in sockets.items():
-            answer = await sync_to_async(holder.asks)(way)
-            assert (answer != 200) == (way in ends), f"{name}: {way} {answer}"
-            if way not in ends:
-                assert await ended(socket) is None, f"{name}: {way}"
-            await socket.close()
-    found = took.pop("ended in the database, and nobody told")  # found by the look of every four seconds: busy machines may add to that
-    assert found < 3 * PROMISED_SECONDS
-    assert max(took.values()) < PROMISED_SECONDS, took
+        assert end.value.rcvd is not None and end.value.rcvd.code in (4401, 4403), way
+    for way, socket in sockets.items():
+        answer = await sync_to_async(holder.asks)(way)
+        assert (answer != 200) == (way in ends), f"{way} {answer}"
+        if way not in ends:
+            assert await ended(socket) is None, way
+        await socket.close()
 
 
 def _role(capabilities: list[str]) -> Role:
     return Role.objects.create(slug="watchers", name="Watchers", capabilities=capabilities)
 
 
-async def test_a_lost_right_ends_its_feeds_and_the_next_request(panel: Panel, root: Any, alice: Any, roles: Any) -> None:
+async def test_a_lost_right_ends_its_feeds_and_the_next_request(patient: Panel, root: Any, alice: Any, roles: Any) -> None:
     """D10, E03: another role, a role that holds less, a grant that is taken, a second factor that is asked for."""
     web = await sync_to_async(lambda: make_container("web", alice, make_node("fra-1")))()
     watchers = await sync_to_async(_role)(["containers.view", "containers.any"])
@@ -160,25 +185,22 @@ async def test_a_lost_right_ends_its_feeds_and_the_next_request(panel: Panel, ro
         ),
         "the grant is taken": (roles["viewer"], taken),
     }
-    took: dict[str, float] = {}
     for number, (name, (role, act)) in enumerate(ways.items()):
         holder = await sync_to_async(Holder)(f"w{number}", role)
         if name == "the grant is taken":
             await sync_to_async(give)(alice, web, holder.user, "containers.view")
-        socket = await opened(panel, holder, "token")
+        socket = await opened(patient, holder, "token")
         await socket.send(json.dumps({"type": "subscribe_stats", "container_id": str(web.pk), "id": 1}))
         assert await ended(socket) is None
         assert (await sync_to_async(api(holder).get)(f"/api/containers/{web.pk}")).status_code == 200, name
-        began = time.monotonic()
         await sync_to_async(act)(holder)
         assert (await sync_to_async(api(holder).get)(f"/api/containers/{web.pk}")).status_code == 404, f"{name}: at once"
-        while (message := json.loads(await socket.recv())).get("code") != "lost_access":
-            pass
-        took[name] = time.monotonic() - began
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (message := json.loads(await socket.recv())).get("code") != "lost_access":
+                pass
         assert message["subscription"] == f"stats:{web.pk}"
         assert await ended(socket) is None, "the socket itself lives on"
         await socket.close()
-    assert max(took.values()) < PROMISED_SECONDS, took
 
 
 async def test_a_ticket_and_too_many_mistakes_end_a_socket_for_real(panel: Panel, alice: Any) -> None:
@@ -201,25 +223,23 @@ async def test_a_ticket_and_too_many_mistakes_end_a_socket_for_real(panel: Panel
     assert ticket not in panel.said()
 
 
-async def test_seeing_as_somebody_begins_and_ends_with_the_socket(panel: Panel, alice: Any, bob: Any, roles: Any) -> None:
+async def test_seeing_as_somebody_begins_and_ends_with_the_socket(patient: Panel, alice: Any, bob: Any, roles: Any) -> None:
     """D10, I04: before, during and after are three sockets; what is done or refused in between names both persons."""
     ruth = await sync_to_async(Holder)("ruth", roles["administrator"])
     node = await sync_to_async(make_node)("fra-1")
     hers = await sync_to_async(make_container)("hers", alice, node)
     his = await sync_to_async(make_container)("his", bob, node)
-    lost: list[float] = []
 
     async def over(socket: Any) -> None:
-        began = time.monotonic()
         with pytest.raises(ConnectionClosed) as end:
-            while True:
-                await socket.recv()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while True:
+                    await socket.recv()
         assert end.value.rcvd is not None and end.value.rcvd.code == 4401
-        lost.append(time.monotonic() - began)
 
     async def begun() -> Any:
         assert (await sync_to_async(ruth.browser.post)(f"/users/{alice.pk}/impersonate")).status_code == 302
-        return await opened(panel, ruth, "cookie")
+        return await opened(patient, ruth, "cookie")
 
     async def told(socket: Any, **message: Any) -> Any:
         await socket.send(json.dumps({"id": "?", **message}))
@@ -227,7 +247,7 @@ async def test_seeing_as_somebody_begins_and_ends_with_the_socket(panel: Panel, 
             pass
         return answer
 
-    before = await opened(panel, ruth, "cookie")
+    before = await opened(patient, ruth, "cookie")
     assert (await told(before, type="use", container_id=str(his.pk)))["type"] != "error", "an administrator sees all"
     during = await begun()
     await over(before)
@@ -239,9 +259,8 @@ async def test_seeing_as_somebody_begins_and_ends_with_the_socket(panel: Panel, 
     ]
     assert (await sync_to_async(ruth.browser.post)("/users/leave")).status_code == 302
     await over(during)
-    after = await opened(panel, ruth, "cookie")
+    after = await opened(patient, ruth, "cookie")
     assert (await told(after, type="use", container_id=str(his.pk)))["type"] != "error"
     during = await begun()
     await sync_to_async(people.update_person)(ruth.user, alice.pk, changes={"is_active": False}, actor=ruth.user.as_actor())
     await over(during)
-    assert max(lost) < PROMISED_SECONDS, lost
