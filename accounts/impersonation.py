@@ -5,11 +5,13 @@ It lives in the browser session of whoever looks. Each request checks anew that 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.db import transaction
 
 from accounts import granting
 from accounts.access import capabilities_of, require, rights_of
@@ -17,7 +19,7 @@ from accounts.models import User
 from accounts.services import target_of
 from audit.services import Actor, record
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, Forbidden, NotFound
+from lormas.common.errors import Conflict, Forbidden, NotFound, NotSignedIn
 
 KEY: Final = "impersonating"
 SECONDS: Final = 3600
@@ -51,7 +53,7 @@ def _check(by: User, target: User) -> None:
 
 
 def begin(by: User, user_id: UUID, *, session: SessionBase, actor: Actor) -> User:
-    """From now on this browser session sees as that person does. Raises NotFound, Forbidden, Conflict."""
+    """From now on this browser session sees as that person does. Raises NotFound, Forbidden, Conflict, NotSignedIn."""
     if by.impersonator is not None:
         raise Forbidden("You see as somebody else already: end that first.", code="impersonating")
     require(by, "users.impersonate")
@@ -59,9 +61,11 @@ def begin(by: User, user_id: UUID, *, session: SessionBase, actor: Actor) -> Use
     if target is None:
         raise NotFound("There is no such account.")
     _check(by, target)
-    record("accounts.impersonate", actor=actor, target=target_of(target), after={"seconds": SECONDS})
-    session[KEY] = {"user": str(target.pk), "since": clock.now().timestamp()}
-    live.on_commit_publish(f"user:{by.pk}", {"type": "rights_changed"})  # open sockets of this browser end: they saw as the other one
+    with transaction.atomic():
+        record("accounts.impersonate", actor=actor, target=target_of(target), after={"seconds": SECONDS})
+        session[KEY] = {"user": str(target.pk), "since": clock.now().timestamp()}
+        _store(session)
+        live.on_commit_publish(f"user:{by.pk}", {"type": "rights_changed"})  # open sockets of this browser end: they saw as the other one
     return target
 
 
@@ -71,11 +75,22 @@ def end(by: User, *, session: SessionBase, actor: Actor, why: str = "") -> User 
     if kept is None:
         return None
     target = _target(kept)
-    record("accounts.impersonate_end", actor=actor, target=target_of(target) if target else None, message=why)
-    live.on_commit_publish(f"user:{by.pk}", {"type": "rights_changed"})
-    if target is not None:
-        live.on_commit_publish(f"user:{target.pk}", {"type": "rights_changed"})  # sockets that were opened meanwhile hear as that person
+    with transaction.atomic():
+        record("accounts.impersonate_end", actor=actor, target=target_of(target) if target else None, message=why)
+        with contextlib.suppress(NotSignedIn):  # it ended meanwhile, and this with it
+            _store(session)
+        live.on_commit_publish(f"user:{by.pk}", {"type": "rights_changed"})
+        if target is not None:
+            live.on_commit_publish(f"user:{target.pk}", {"type": "rights_changed"})  # sockets that were opened meanwhile hear as that person
     return target
+
+
+def _store(session: SessionBase) -> None:
+    """Now, not with the response: a socket that is told looks at once, and must find what it was told of. Raises NotSignedIn."""
+    try:
+        session.save()
+    except UpdateError:
+        raise NotSignedIn("This session has ended: sign in again.") from None
 
 
 def _target(kept: Any) -> User | None:

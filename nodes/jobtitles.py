@@ -27,6 +27,7 @@ TITLES: frozenset[str] = frozenset(
         _("Rights on objects that have ended"),
         _("Seals of journal rows that have none"),
         _("Journal rows older than AUDIT_RETENTION_DAYS"),
+        _("Hours of usage older than USAGE_RETENTION_DAYS"),
         _("Reservations: ends, starts, cleaning, queue, checks"),
         _("Reservations: old rows"),
         _("Stored answers of repeated requests"),

@@ -259,6 +259,10 @@ async def check_terminals(window: Window, other: Window, at: str) -> None:
 
     # Its role is recorded: the film shows what was seen, played to its end or sought.
     await page.click("[data-tm=recordings]")
+    kept = "fetch(document.querySelector('[data-tm=recording-list] a[download]').href).then(a => a.text())"
+    await window.until(
+        f"!!document.querySelector('[data-tm=recording-list] a[download]') && {kept}.then(t => t.includes('untouched'))"
+    )  # a second behind
     await page.click("[data-tm=recording-list] button.btn:not(.ghost)")
     film = "(document.querySelector('.tm-screen .xterm-rows')?.textContent ?? '')"
     await page.select_option("[data-tm=speed]", "8")

@@ -8,7 +8,9 @@ import pytest
 
 from accounts import granting, grants, impersonation
 from accounts.models import Role, User
+from accounts.sessionstore import SessionStore
 from audit.models import Entry
+from lormas.common import live
 from tests.rights.conftest import give
 from tests.rights.test_access_pages import page_of
 
@@ -29,6 +31,23 @@ def test_one_sees_what_they_see_with_a_banner_and_comes_back(root: Any, alice: A
     assert browser.get("/users").status_code == 200 and "seen-as" not in browser.get("/containers").content.decode()
     told = Entry.objects.filter(action__startswith="accounts.impersonate", target_id=str(alice.pk)).order_by("id")
     assert [(one.action, one.actor_label) for one in told] == [("accounts.impersonate", "Root"), ("accounts.impersonate_end", "Root")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_told_of_it_finds_it_in_the_store(root: Any, alice: Any, settings: Any, monkeypatch: Any) -> None:
+    """D10: an open socket looks at once when it is told; what came with the response only, it would find seconds later."""
+    browser = page_of(root)
+    found: list[tuple[str, bool]] = []
+
+    def told(channel: str, message: dict[str, Any]) -> int:
+        if message.get("type") == "rights_changed":
+            found.append((channel, impersonation.KEY in SessionStore(browser.cookies[settings.SESSION_COOKIE_NAME].value).load()))
+        return 0
+
+    monkeypatch.setattr(live, "publish", told)
+    browser.post(f"/users/{alice.pk}/impersonate")
+    browser.post("/users/leave")
+    assert found == [(f"user:{root.pk}", True), (f"user:{root.pk}", False), (f"user:{alice.pk}", False)]
 
 
 def test_credentials_of_the_other_one_stay_shut(root: Any, alice: Any) -> None:
