@@ -384,18 +384,24 @@ def _offset_behind(data: bytes, after: int) -> int:
     low, high = 0, len(data)
     while low < high:
         middle = (low + high) // 2
-        at = middle if middle == low else data.find(b"\n", middle - 1) + 1 or len(data)
-        while at < high and data[at : at + 1] != b"[":
-            at = data.find(b"\n", at) + 1 or len(data)
-        if at >= high:
-            high = middle
-        elif int(data[at + 1 : data.index(b",", at)]) <= after:
-            low = data.find(b"\n", at) + 1 or len(data)
+        at = _record_from(data, middle if middle == low else _line_behind(data, middle - 1))
+        if at < high and int(data[at + 1 : data.index(b",", at)]) <= after:
+            low = _line_behind(data, at)
         else:
             high = middle
-    while low < len(data) and data[low : low + 1] != b"[":
-        low = data.find(b"\n", low) + 1 or len(data)
-    return low
+    return _record_from(data, low)
+
+
+def _record_from(data: bytes, at: int) -> int:
+    """Where the first line's record begins, from a line's beginning on."""
+    while at < len(data) and data[at : at + 1] != b"[":
+        at = _line_behind(data, at)
+    return at
+
+
+def _line_behind(data: bytes, at: int) -> int:
+    """Where the next line begins."""
+    return data.find(b"\n", at) + 1 or len(data)
 
 
 def _run_end(raws: list[bytes], begin: int, starts: set[int]) -> int:

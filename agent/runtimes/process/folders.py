@@ -172,13 +172,13 @@ def report_of(made: Made, run: Run | None) -> ContainerReport:
     )
     if run is None:
         return base
-    base = msgspec.structs.replace(base, runtime_ref=str(run.shim_pid), started_at=_time(run.started_at))
+    base = msgspec.structs.replace(base, runtime_ref=str(run.shim_pid), started_at=moment_of(run.started_at))
     if run.exit_code is not None:
         return msgspec.structs.replace(
             base,
             state="exited",
             exit_code=run.exit_code,
-            finished_at=_time(run.finished_at),
+            finished_at=moment_of(run.finished_at),
             oom_killed=run.killed_for == "memory",
             error={"memory": "Killed: over its memory limit.", "pids": "Killed: too many processes."}.get(run.killed_for, ""),
         )
@@ -189,7 +189,8 @@ def report_of(made: Made, run: Run | None) -> ContainerReport:
     return msgspec.structs.replace(base, state="exited", error=why, cause="engine" if rebooted else "external")
 
 
-def _time(unix: float) -> str:
+def moment_of(unix: float) -> str:
+    """As the protocol has times; empty for 0."""
     return datetime.fromtimestamp(unix, UTC).isoformat().replace("+00:00", "Z") if unix else ""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from agent.protocol.messages import ContainerStats
+from agent.runtimes.process.folders import moment_of
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -67,7 +67,7 @@ def _boot_seconds() -> int:
 
 
 def _moment(ticks: int) -> str:
-    return datetime.fromtimestamp(_boot_seconds() + ticks / _TICKS, UTC).isoformat()
+    return moment_of(_boot_seconds() + ticks / _TICKS)
 
 
 def _tree(root: int, children: dict[int, list[int]]) -> list[int]:
