@@ -16,7 +16,7 @@ from agent.services import Emit
 from agent.terminals import Terminal, Terminals, Viewer
 
 if TYPE_CHECKING:
-    from agent.logs.store import Batch
+    from agent.logs.batches import Batch
 
 log = logging.getLogger(__name__)
 

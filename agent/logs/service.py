@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from agent.logs import query as queries
 from agent.logs import records
+from agent.logs.batches import Batch
 from agent.logs.grep import SearchTooSlow, search
 from agent.logs.pump import Pending, Pump
 from agent.logs.records import ResumeState
-from agent.logs.store import SEGMENT_BYTES, TOTAL_BYTES, Batch, ContainerLog
+from agent.logs.store import SEGMENT_BYTES, TOTAL_BYTES, ContainerLog
 from agent.protocol.commands import LogsQuery
 from agent.protocol.messages import LogStream
 from agent.protocol.patterns import REGEX

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.logs import records
+from agent.logs.batches import BATCH_BYTES, Batch, notice, offset_behind, run_end, split
 from agent.logs.records import Commit, Line, ResumeState
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ SEGMENT_SECONDS = 24 * 3600.0
 TOTAL_BYTES = 64 * 1024 * 1024
 MAX_SEGMENTS = 512
 POWER_LOSS_STEP = 10_000_000
-BATCH_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -50,17 +50,6 @@ class Segment:
             if not self.packed and packed.exists():  # sealed while we looked
                 return Segment(packed, self.first_seq, 0, packed=True).data()
             return b""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Lines in a row, as they travel (`frames.LogFrame` without its stream). Shared by all followers."""
-
-    first_seq: int
-    last_seq: int
-    count: int
-    payload: bytes
-    flags: int = 0
 
 
 @dataclass(slots=True)
@@ -354,21 +343,21 @@ class ContainerLog:
         if after + 1 < first:
             gone = first - after - 1
             if self.last_seq < first:  # nothing is left at all
-                return [_notice(first - 1, gone)]
-            made.append(_notice(first - 1, gone))
+                return [notice(first - 1, gone)]
+            made.append(notice(first - 1, gone))
             after = first - 1
         starts = {gap[0] for gap in self.gaps}
         for index, segment in enumerate(segments):
             if index + 1 < len(segments) and segments[index + 1].first_seq <= after + 1:
                 continue
             data = segment.data()
-            at = _offset_behind(data, after)
+            at = offset_behind(data, after)
             while at < len(data) and len(made) < most:
                 to = data.find(b"\n", at + most * BATCH_BYTES) + 1 or len(data)
                 raws = [raw for raw in data[at:to].split(b"\n") if raw.startswith(b"[")]
                 begin = 0
                 while begin < len(raws) and len(made) < most:
-                    end = _run_end(raws, begin, starts)
+                    end = run_end(raws, begin, starts)
                     first = records.seq_of(raws[begin])
                     made += split(b"\n".join(raws[begin:end]) + b"\n", first, gap=first - 1 in starts)
                     begin = end
@@ -376,67 +365,3 @@ class ContainerLog:
             if len(made) >= most:
                 break
         return made[:most]
-
-
-def _offset_behind(data: bytes, after: int) -> int:
-    """Where the first line's record with a higher number begins; the end if there is none. Found by halving: most of a file that a follower reads
-    bit by bit is behind it already."""
-    low, high = 0, len(data)
-    while low < high:
-        middle = (low + high) // 2
-        at = _record_from(data, middle if middle == low else _line_behind(data, middle - 1))
-        if at < high and int(data[at + 1 : data.index(b",", at)]) <= after:
-            low = _line_behind(data, at)
-        else:
-            high = middle
-    return _record_from(data, low)
-
-
-def _record_from(data: bytes, at: int) -> int:
-    """Where the first line's record begins, from a line's beginning on."""
-    while at < len(data) and data[at : at + 1] != b"[":
-        at = _line_behind(data, at)
-    return at
-
-
-def _line_behind(data: bytes, at: int) -> int:
-    """Where the next line begins."""
-    return data.find(b"\n", at) + 1 or len(data)
-
-
-def _run_end(raws: list[bytes], begin: int, starts: set[int]) -> int:
-    """Where the run of numbers without a jump or a declared loss ends that begins there. Numbers only grow, so a stretch without a jump is one whose
-    ends are as far apart as it is long: found by halving, not by reading each number."""
-    first = records.seq_of(raws[begin])
-    known, beyond = begin, len(raws)
-    while beyond - known > 1:
-        middle = (known + beyond) // 2
-        if records.seq_of(raws[middle]) - first == middle - begin:
-            known = middle
-        else:
-            beyond = middle
-    last = first + known - begin
-    lost = min((after for after in starts if first <= after < last), default=None)
-    return begin + lost - first + 1 if lost is not None else known + 1
-
-
-def _notice(seq: int, gone: int) -> Batch:
-    """Stands for lines that the store has dropped; takes the number of the last of them."""
-    line = (seq, records.stamp(time.time()), "events", f"{gone} earlier lines are no longer kept on the node")
-    return Batch(seq, seq, 1, records.payload_of(records.encode_lines([line])), flags=1)
-
-
-def split(block: bytes, first_seq: int, *, gap: bool) -> list[Batch]:
-    """A block of line records as batches of at most `BATCH_BYTES` (a longer single line makes one of its own)."""
-    made: list[Batch] = []
-    begin = 0
-    while begin < len(block):
-        end = len(block)
-        if end - begin > BATCH_BYTES:
-            end = block.rfind(b"\n", begin, begin + BATCH_BYTES) + 1 or block.index(b"\n", begin) + 1
-        part = block[begin:end]
-        count = part.count(b"\n")
-        made.append(Batch(first_seq, first_seq + count - 1, count, records.payload_of(part), flags=1 if gap and not made else 0))
-        first_seq += count
-        begin = end
-    return made

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from agent.logs import records, store
+from agent.logs.batches import BATCH_BYTES, Batch
 from agent.logs.records import ResumeState
-from agent.logs.store import BATCH_BYTES, ContainerLog
+from agent.logs.store import ContainerLog
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +28,7 @@ def opened(folder: Path, **more: Any) -> ContainerLog:
     return log
 
 
-def add(log: ContainerLog, *texts: str, stream: str = "application", **more: Any) -> list[store.Batch]:
+def add(log: ContainerLog, *texts: str, stream: str = "application", **more: Any) -> list[Batch]:
     return log.append([(records.stamp(time.time()), stream, text) for text in texts], **more)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.logs import LogService
-from agent.logs.store import Batch
+from agent.logs.batches import Batch
 from agent.protocol.commands import LogsQuery
 from agent.runtimes.fake import FakeRuntime
 
