@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lormas import assets
+from tests.chromium import ARGS
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
 from tests.rights.conftest import give
@@ -33,7 +34,7 @@ def chromium() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=ARGS)
         yield browser
         browser.close()
 

@@ -20,6 +20,7 @@ from containers.models import Backup, BackupWork, Container, ContainerTunnel
 from containers.services import NewContainer, backupwork, create_container, drills, execs, power
 from containers.services import destinations as places
 from lormas import assets
+from tests.chromium import ARGS
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
 
@@ -81,7 +82,7 @@ async def windows(stack: Stack, user: Any) -> AsyncIterator[Any]:
     cookie = {"name": settings.SESSION_COOKIE_NAME, "value": await in_thread(sign_in), "url": stack.panel.url}
     async with async_playwright() as playwright:
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGS)
 
         async def opened() -> Window:
             context = await browser.new_context(viewport={"width": 1280, "height": 800})
