@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lormas.common import handler
+from lormas.common import collector, handler
 
+collector.loading()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
 http = handler.application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be loaded first
+from django.urls import get_resolver  # noqa: E402
 
 from containers.live.socket import client_socket  # noqa: E402
 from lormas.common import bodies, patience  # noqa: E402
@@ -20,6 +22,8 @@ from reservations import keeper  # noqa: E402
 bodies.install()
 patience.install()
 client = AuthMiddlewareStack(client_socket)
+get_resolver().url_patterns  # noqa: B018 - all views, now and not with somebody's first request
+collector.loaded()
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

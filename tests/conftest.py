@@ -6,6 +6,7 @@ engine named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the ru
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+gc.disable()  # until all tests are collected
 # A busy machine is no fault of ours; and in CI the same examples each time: what turns red there, the change did, not a draw of lots.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
@@ -47,6 +49,12 @@ ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "ssh": (lambda: bool(shutil.which("sshd", path=SBIN)) and bool(shutil.which("ssh-keygen")), "no SSH server: install openssh-server"),
     "samples": ((Path(__file__).parents[2] / "shared" / "eggs" / "samples").is_dir, "the folder of real egg samples is not here"),
 }
+
+
+def pytest_collection_finish() -> None:
+    """All tests and what they import stay to the end: the collector needn't look at them again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def _empty_the_journal_between_tests() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lormas.common import collector
 from lormas.env import Env, EnvError
 from lormas.quickstart.places import ROOT, Places, schema_fingerprint, write_private
 from lormas.quickstart.say import Trouble, line, step, trouble
@@ -64,8 +65,10 @@ def set_up_django() -> None:
     import django
     from django.core import checks
 
+    collector.loading()
     django.setup()
     found = [message for message in checks.run_checks() if message.is_serious()]
+    collector.loaded()
     if found:
         raise Trouble(" ".join(f"{message.msg} {message.hint or ''}".strip() for message in found[:3]))
 

@@ -29,10 +29,13 @@ def main() -> None:
     from celery.signals import setup_logging
 
     from lormas.celery import app
+    from lormas.common import collector
 
+    collector.loading()
     setup_logging.connect(_keep_logging, weak=False)
     app.loader.import_default_modules()
     app.finalize()
+    collector.loaded()
     beat: Any = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
     beat.service.max_interval = BEAT_SECONDS
 
