@@ -96,7 +96,7 @@ class Panel:
         self.wait()
         return self
 
-    def wait(self, seconds: float = 30) -> None:
+    def wait(self, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process is not None and self.process.poll() is None, f"daphne died: {self.log.read_text() if self.log else ''}"
