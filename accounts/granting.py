@@ -19,7 +19,7 @@ from accounts.grants import NEVER, Kind
 from accounts.models import Role, User
 from audit.services import SYSTEM, Actor, Target, record
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Refused
 from lormas.common.ids import new_id
 
 MAX_HOLDERS: Final = 500
@@ -128,7 +128,7 @@ def one(kind: Kind, target: Any, grant_id: UUID) -> Grant:
 
 
 def find_person(text: str) -> User:
-    """By id, e-mail or username. Raises Invalid."""
+    """By id, e-mail or username. Raises Refused."""
     wanted = text.strip()
     by_name = Q(email__iexact=wanted) | Q(username__iexact=wanted)
     try:
@@ -137,19 +137,20 @@ def find_person(text: str) -> User:
         pass
     found = User.objects.select_related("role").filter(by_name, is_active=True).order_by("created_at").first()
     if found is None:
-        raise Invalid(f"There is no active account {wanted[:64]!r}.", errors=[FieldError("user", "There is no such active account.", "unknown")])
+        raise Refused(f"There is no active account {wanted[:64]!r}.", errors=[FieldError("user", "There is no such active account.", "unknown")])
     return found
 
 
 def _checked(by: User, kind: Kind, target: Any, permissions: Iterable[str], expires_at: datetime | None) -> list[str]:
-    """The permissions with "may see it", in the table's order. Raises Invalid, Forbidden (codes capability_not_held, outlives_yours)."""
+    """The permissions with "may see it", in the table's order. Raises Invalid, Refused (past), Forbidden (codes capability_not_held,
+    outlives_yours)."""
     wanted = {kind.view, *permissions}
     unknown = sorted(wanted - set(kind.permissions))
     if unknown:
         said = f"On a {kind.name} can be granted: {', '.join(kind.permissions)}."
         raise Invalid(said, errors=[FieldError("permissions", f"{code[:64]!r} is none of them.", "unknown") for code in unknown[:20]])
     if expires_at is not None and expires_at <= clock.now():
-        raise Invalid("The grant would be dead at once.", errors=[FieldError("expires_at", "It is in the past.", "past")])
+        raise Refused("The grant would be dead at once.", errors=[FieldError("expires_at", "It is in the past.", "past")])
     mine = grants.ends_on(kind, by, [target])[target.pk]
     lacking = sorted(wanted - mine.keys())
     if lacking:
@@ -206,14 +207,14 @@ def give(
     """One grant a holder and object. What had ended for this holder gives way.
 
     Raises:
-        Invalid: no holder or two, an unknown permission, an end in the past, yourself. Forbidden: see `_checked`.
+        Invalid: no holder or two, an unknown permission. Refused: an end in the past. Forbidden: yourself (code own_grant), and see `_checked`.
         Conflict: this holder has one already (code grant_exists, its id in `grant`); too many.
     """
     holder: User | Role | None = user or role
     if holder is None or (user is not None and role is not None):
         raise Invalid("Name a user or a role.", errors=[FieldError("user", "Give either user or role.", "required")])
     if isinstance(holder, User) and holder.pk == by.pk:
-        raise Invalid("You can't grant to yourself.", code="own_grant", errors=[FieldError("user", "It is you.", "own_grant")])
+        raise Forbidden("You can't grant to yourself.", code="own_grant", errors=[FieldError("user", "It is you.", "own_grant")])
     codes = _checked(by, kind, target, permissions, expires_at)
     grant_id = new_id()
     try:
@@ -246,7 +247,7 @@ def _remove(kind: Kind, ids: Iterable[UUID]) -> None:
 
 
 def change(by: User, kind: Kind, target: Any, grant_id: UUID, *, changes: dict[str, Any], actor: Actor) -> Grant:
-    """Change `permissions`, `expires_at`, `reason`; the whole must be yours to give. Raises NotFound, Invalid, Forbidden."""
+    """Change `permissions`, `expires_at`, `reason`; the whole must be yours to give. Raises NotFound, Invalid, Refused, Forbidden."""
     with transaction.atomic():
         kind.model._default_manager.select_for_update().get(pk=target.pk)
         known = one(kind, target, grant_id)

@@ -32,7 +32,7 @@ def invite(by: User, *, email: str, name: str = "", role: str | None = None, act
         role: slug or id; none: `SIGNUP_ROLE`. Another one takes `roles.manage`.
 
     Raises:
-        Forbidden: the role holds what you lack. Invalid: the address is taken. TooMany, LimiterAway.
+        Forbidden: the role holds what you lack. Refused: no such role. Conflict: the address is taken (code unavailable). TooMany, LimiterAway.
     """
     email = email.strip().lower()
     given = role_named(role or settings.SIGNUP_ROLE)
@@ -72,7 +72,7 @@ def invite_again(by: User, user_id: UUID, *, actor: Actor) -> User:
 
 
 def accept(token: str, *, password: str, name: str, username: str, address: str | None) -> User:
-    """Take the account into use: its password, and what it is called. Raises Invalid (code link_invalid, or what breaks a rule)."""
+    """Take the account into use: its password, and what it is called. Raises Refused (code link_invalid, or what breaks a rule), Conflict."""
     user = proofs.read_invitation(token)
     user.name, user.username = name.strip(), username.strip() or user.username
     checked_password(password, user=user)

@@ -16,11 +16,12 @@ from django.db.models import Q
 from django.utils.crypto import constant_time_compare
 
 from accounts.access import capabilities_of
+from accounts.capabilities import CODES
 from accounts.limits import too_many
 from accounts.models import ApiKey, User
 from audit.services import Actor, Target, record
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, FieldError, Invalid, NotFound, NotSignedIn, TooMany
+from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, NotSignedIn, Refused, TooMany
 from lormas.common.ratelimit import Limit, LimiterDown
 
 MARK: Final = "lor_"
@@ -61,18 +62,23 @@ def create_key(
     """A new key and its secret, which is told here and nowhere else.
 
     Raises:
-        Invalid: a scope that its owner lacks, an expiry in the past, a wrong address. Conflict (code too_many_keys).
+        Invalid: a scope that does not exist, a wrong address. Forbidden: a scope that its owner lacks (code scope_not_held). Refused: an expiry in
+        the past. Conflict (code too_many_keys).
     """
     wanted = sorted(set(scopes))
+    unknown = [code for code in wanted if code not in CODES]
+    if unknown:
+        errors = [FieldError("scopes", f"There is no capability {code[:64]!r}.", "unknown") for code in unknown[:20]]
+        raise Invalid("Some of these scopes don't exist: see /api/permissions.", errors=errors)
     lacking = [code for code in wanted if code not in capabilities_of(user)]
     if lacking:
-        raise Invalid(
+        raise Forbidden(
             f"A key can't do what you may not: {', '.join(lacking)[:500]}.",
             code="scope_not_held",
             errors=[FieldError("scopes", f"You lack {code[:64]}.", "scope_not_held") for code in lacking[:20]],
         )
     if expires_at is not None and expires_at <= clock.now():
-        raise Invalid("The key would be dead at once.", errors=[FieldError("expires_at", "It is in the past.", "past")])
+        raise Refused("The key would be dead at once.", errors=[FieldError("expires_at", "It is in the past.", "past")])
     addresses = _networks(allowed_ips)
     drawn = "".join(secrets.choice(_ALPHABET) for _ in range(_PREFIX_CHARS + _SECRET_CHARS))
     secret = MARK + drawn

@@ -14,7 +14,7 @@ from accounts.models import User
 from accounts.seeding import forget_first_password
 from accounts.services import checked_password, target_of, told_by
 from audit.services import Actor, record
-from lormas.common.errors import Conflict, FieldError, Invalid
+from lormas.common.errors import Conflict, FieldError, Refused
 
 
 def _doors(email: str, address: str | None) -> tuple[limits.Door, limits.Door]:
@@ -45,7 +45,7 @@ def verify(token: str, *, password: str | None = None, knows: str | None = None,
         knows: the mark (`proofs.password_mark`) of the password that this browser signed up with a moment ago; then it isn't asked again.
 
     Raises:
-        Invalid (codes link_invalid, bad_credentials), TooMany.
+        Refused (codes link_invalid, bad_credentials), TooMany.
     """
     user = proofs.read_verification(token)
     if knows is None or not constant_time_compare(knows, proofs.password_mark(user)):
@@ -53,7 +53,7 @@ def verify(token: str, *, password: str | None = None, knows: str | None = None,
         limits.knock(door)
         if password is None or not user.check_password(password):
             detail = "That is not the password this account was made with."
-            raise Invalid(detail, code="bad_credentials", errors=[FieldError("password", detail, "bad_credentials")])
+            raise Refused(detail, code="bad_credentials", errors=[FieldError("password", detail, "bad_credentials")])
         limits.give_back(door)
     with transaction.atomic():
         won = User.objects.filter(pk=user.pk, must_verify_email=True, email=user.email).update(must_verify_email=False, verified_email=user.email)
@@ -65,7 +65,7 @@ def verify(token: str, *, password: str | None = None, knows: str | None = None,
 
 
 def reset(token: str, *, password: str, address: str | None) -> User:
-    """Set a new password by a link; ends all sessions, and proves the address. Raises Invalid (code link_invalid, or the password's)."""
+    """Set a new password by a link; ends all sessions, and proves the address. Raises Refused (code link_invalid, or the password's)."""
     user = proofs.read_reset(token)
     checked_password(password, user=user)
     with transaction.atomic():
@@ -89,11 +89,11 @@ def reset(token: str, *, password: str, address: str | None) -> User:
 def ask_change(user: User, *, email: str, actor: Actor) -> None:
     """Mail a link to a new address; nothing changes before it is used (E17). A taken address answers the same, and its owner is told.
 
-    Raises Invalid (code unchanged), TooMany, LimiterAway.
+    Raises Refused (code unchanged), TooMany, LimiterAway.
     """
     email = email.strip().lower()
     if email == user.email and user.email_is_verified:
-        raise Invalid("That is your address already.", code="unchanged", errors=[FieldError("email", "That is your address already.", "unchanged")])
+        raise Refused("That is your address already.", code="unchanged", errors=[FieldError("email", "That is your address already.", "unchanged")])
     limits.knock(*_doors(email, str(user.pk)))
     taken = User.objects.filter(Q(email__iexact=email) | Q(username__iexact=email)).exclude(pk=user.pk).first()
     with transaction.atomic():
@@ -107,11 +107,12 @@ def ask_change(user: User, *, email: str, actor: Actor) -> None:
 def change(token: str, *, by: User, actor: Actor) -> User:
     """Give `by` the address that the link proves. The old one is told.
 
-    Raises Invalid (code link_invalid): also for a link of another account. Conflict: somebody else took the address meanwhile.
+    Raises Refused (code link_invalid): also for a link of another account. Conflict: somebody else took the address meanwhile.
     """
     wanted = proofs.read_change(token)
     if wanted.user.pk != by.pk:
-        raise Invalid("This link is for another account: sign in to that one.", code="link_invalid")
+        said = "This link is for another account: sign in to that one."
+        raise Refused(said, code="link_invalid", errors=[FieldError("token", said, "link_invalid")])
     before, user = wanted.user.email, wanted.user
     try:
         with transaction.atomic():

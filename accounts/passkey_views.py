@@ -20,7 +20,7 @@ from accounts.redirects import safe_next
 from accounts.settings_views import actor_of
 from audit.services import ANONYMOUS, record
 from lormas.common.addresses import client_address
-from lormas.common.errors import Forbidden, Invalid, NotSignedIn, Problem
+from lormas.common.errors import Forbidden, Invalid, NotSignedIn, Problem, Refused
 from lormas.common.pages import person, signed_in
 
 MAX_BODY_BYTES = 64 * 1024
@@ -86,7 +86,7 @@ def second_options(request: HttpRequest) -> dict[str, Any]:
     """`POST /login/code/options`"""
     found = entering.pending(request)
     if found is None:
-        raise Invalid("That took too long: sign in again.", code="passkey_stale")
+        raise Refused("That took too long: sign in again.", code="passkey_stale")
     return passkeys.begin(request, "second", user=found[0])
 
 
@@ -95,7 +95,7 @@ def second(request: HttpRequest) -> dict[str, Any]:
     """`POST /login/code/passkey {credential}`"""
     found = entering.pending(request)
     if found is None:
-        raise Invalid("That took too long: sign in again.", code="passkey_stale")
+        raise Refused("That took too long: sign in again.", code="passkey_stale")
     user, kept = found
     _checked(request, "second", user=user)
     entering.forget(request)

@@ -32,7 +32,7 @@ from accounts import second_factor
 from accounts.models import User
 from audit.services import Actor, record
 from lormas.common import clock
-from lormas.common.errors import Conflict, Invalid, NotFound, NotSignedIn
+from lormas.common.errors import Conflict, FieldError, NotFound, NotSignedIn, Refused
 
 Purpose = Literal["add", "enter", "second", "confirm"]
 _STATE: Final = "passkey_state"
@@ -76,7 +76,7 @@ def _take(session: SessionBase, purpose: Purpose) -> dict[str, Any]:
     kept = session.pop(_STATE, None)
     session.save()  # spent before it is looked at
     if not isinstance(kept, dict) or kept.get("for") != purpose or time.time() - kept.get("at", 0) > STATE_SECONDS:
-        raise Invalid("That took too long: try again.", code="passkey_stale")
+        raise Refused("That took too long: try again.", code="passkey_stale")
     return {"challenge": kept["challenge"], "user_verification": UserVerificationRequirement(kept["verify"])}
 
 
@@ -116,13 +116,14 @@ def begin_adding(request: HttpRequest, user: User) -> dict[str, Any]:
 def finish_adding(request: HttpRequest, user: User, *, name: str, response: Any, actor: Actor) -> list[str]:
     """Keep a passkey that answered the challenge. Returns recovery codes where these are the account's first.
 
-    Raises Invalid (codes passkey_stale, passkey_wrong).
+    Raises Refused (codes passkey_stale, passkey_wrong).
     """
     state = _take(request.session, "add")
     try:
         made = _server(request).register_complete(state, response).credential_data
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Invalid("The browser's answer does not fit: try again.", code="passkey_wrong") from error
+        said = "The browser's answer does not fit: try again."
+        raise Refused(said, code="passkey_wrong", errors=[FieldError("credential", said, "passkey_wrong")]) from error
     assert made is not None
     name = name.strip()[:MAX_NAME_CHARS] or "Passkey"
     with transaction.atomic():
@@ -167,7 +168,7 @@ def _refused() -> NotSignedIn:
 def finish(request: HttpRequest, purpose: Purpose, *, response: Any, user: User | None = None) -> User:
     """Whose passkey answered the challenge. The device checked finger, face or PIN, so it stands for both factors.
 
-    Raises NotSignedIn (code passkey_wrong), Invalid (code passkey_stale).
+    Raises NotSignedIn (code passkey_wrong), Refused (code passkey_stale).
     """
     state = _take(request.session, purpose)
     try:

@@ -20,7 +20,7 @@ from accounts.services import checked_password, free_username, target_of
 from audit.services import Actor, record
 from lormas.common import clock, live
 from lormas.common.database import done_again
-from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Problem
+from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Problem, Refused
 
 BulkAction = Literal["activate", "deactivate", "delete", "assign_role"]
 MAX_BULK: Final = 100
@@ -90,26 +90,26 @@ def _check_one_stays(held: set[UUID], leaving: User) -> None:
 
 
 def role_named(name: str) -> Role:
-    """By slug or id. Raises Invalid."""
+    """By slug or id. Raises Refused."""
     try:
         found = Role.objects.filter(pk=UUID(name)).first()
     except ValueError:
         found = Role.objects.filter(slug=name).first()
     if found is None:
-        raise Invalid(f"There is no role {name[:64]!r}.", errors=[FieldError("role", "There is no such role.", "unknown")])
+        raise Refused(f"There is no role {name[:64]!r}.", errors=[FieldError("role", "There is no such role.", "unknown")])
     return found
 
 
 def check_free(*, email: str | None, username: str | None, but: UUID | None = None) -> None:
-    """Raises Invalid; administrators may see all accounts, so it says what is taken."""
+    """Raises Conflict (code unavailable); administrators may see all accounts, so it says what is taken."""
     others = User.objects.exclude(pk=but) if but else User.objects.all()
-    for field, value in (("email", email), ("username", username)):
+    for field, value in (("username", username), ("email", email)):
         if value and others.filter(Q(email__iexact=value) | Q(username__iexact=value)).exists():
-            raise Invalid(f"{value} is taken.", code="unavailable", errors=[FieldError(field, "It is taken.", "unavailable")])
+            raise Conflict(f"{value} is taken.", code="unavailable", errors=[FieldError(field, "It is taken.", "unavailable")])
 
 
-def taken() -> Invalid:
-    return Invalid("The e-mail address or the username is taken.", code="unavailable", errors=[FieldError("", "It is taken.", "unavailable")])
+def taken() -> Conflict:
+    return Conflict("The e-mail address or the username is taken.", code="unavailable", errors=[FieldError("", "It is taken.", "unavailable")])
 
 
 def create_person(
@@ -130,7 +130,7 @@ def create_person(
         must_change: False only for accounts of programs that could not change it (the older interface); one that was made here is changed always.
 
     Raises:
-        Forbidden: the role holds what you lack. Invalid: a name is taken, the password breaks a rule.
+        Forbidden: the role holds what you lack. Conflict: a name is taken (code unavailable). Refused: no such role, or the password breaks a rule.
     """
     email, username = email.strip().lower(), username.strip()
     given = role_named(role or settings.SIGNUP_ROLE)
@@ -163,7 +163,7 @@ def update_person(by: User, user_id: UUID, *, changes: dict[str, Any], actor: Ac
     About yourself only the first three, and not by an API key.
 
     Raises:
-        NotFound, Invalid, Forbidden, Conflict (code last_administrator).
+        NotFound, Refused (no such role), Forbidden, Conflict (codes unavailable, last_administrator).
     """
     changes = dict(changes)
     role, active = changes.pop("role", None), changes.pop("is_active", None)
@@ -276,7 +276,8 @@ def bulk(by: User, *, ids: Sequence[UUID], action: BulkAction, role: str | None 
     """One act on up to `MAX_BULK` accounts: all or nothing. Returns them as they are now (as they were, where deleted).
 
     Raises:
-        Forbidden where one of them is out of reach, else Conflict; `errors` names each by `ids.<position>`. Invalid.
+        Forbidden where one of them is out of reach, else Conflict; `errors` names each by `ids.<position>`. Invalid: `role` where it does not
+        belong, or missing. Refused: no such role.
     """
     if (role is not None) != (action == "assign_role"):
         raise Invalid("`role` goes with assign_role, and only with it.", errors=[FieldError("role", "It goes with assign_role.", "required")])

@@ -22,7 +22,7 @@ from accounts.models import Role, User
 from accounts.people_forms import AcceptForm, InviteForm, NewPersonForm, PersonForm, QuotaForm
 from audit.selectors import timeline
 from lormas.common.addresses import client_address
-from lormas.common.errors import Conflict, Invalid, NotFound, Problem
+from lormas.common.errors import Conflict, NotFound, Problem, Refused
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
 
 ORDERS = ("username", "email", "role__name", "created_at", "last_login")
@@ -116,7 +116,7 @@ def detail(request: HttpRequest, user_id: UUID) -> HttpResponse:
         if form.is_valid():
             try:
                 people.update_person(by, user_id, changes=form.cleaned_data, actor=by.as_actor())
-            except (Invalid, Conflict) as problem:
+            except (Refused, Conflict) as problem:
                 form.take(problem)
             else:
                 return answer(request, Toast(_("Saved")), to=request.path)
@@ -264,8 +264,8 @@ def accept(request: HttpRequest, token: str) -> HttpResponse:
     """`/invite/<token>`: the invited choose a password and are signed in."""
     try:
         user = proofs.read_invitation(token)
-    except Invalid as problem:
-        return render(request, "users/invitation_dead.html", {"problem": problem}, status=400)
+    except Refused as problem:
+        return render(request, "users/invitation_dead.html", {"problem": problem}, status=problem.status)
     form = AcceptForm(request.POST or None, initial={"name": user.name, "username": user.username})
     if request.method == "POST" and form.is_valid():
         given = {name: form.cleaned_data[name] for name in ("password", "name", "username")}

@@ -15,7 +15,7 @@ from django.core import signing
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from accounts.models import User
-from lormas.common.errors import Invalid
+from lormas.common.errors import FieldError, Refused
 
 VERIFY_SECONDS: Final = 3 * 86_400
 CHANGE_SECONDS: Final = 86_400
@@ -29,9 +29,10 @@ def link(path: str, token: str) -> str:
     return f"{settings.PUBLIC_URL}{path}/{token}"
 
 
-def refused() -> Invalid:
+def refused() -> Refused:
     """The same for a forged, a used and an old link."""
-    return Invalid("This link was used already, or is too old: ask for a new one.", code="link_invalid")
+    said = "This link was used already, or is too old: ask for a new one."
+    return Refused(said, code="link_invalid", errors=[FieldError("token", said, "link_invalid")])
 
 
 def password_mark(user: User) -> str:
@@ -65,7 +66,7 @@ def for_verification(user: User) -> str:
 
 
 def read_verification(token: str) -> User:
-    """Whose address it proves. Raises Invalid (code link_invalid)."""
+    """Whose address it proves. Raises Refused (code link_invalid)."""
     claims = _load(token, salt=_VERIFY, seconds=VERIFY_SECONDS)
     user = _user(claims.get("u"))
     if not user.must_verify_email or claims.get("e") != user.email or not constant_time_compare(str(claims.get("p")), password_mark(user)):
@@ -87,7 +88,7 @@ def for_change(user: User, email: str) -> str:
 
 
 def read_change(token: str) -> Change:
-    """Raises Invalid (code link_invalid)."""
+    """Raises Refused (code link_invalid)."""
     claims = _load(token, salt=_CHANGE, seconds=CHANGE_SECONDS)
     user = _user(claims.get("u"))
     wanted = claims.get("n")
@@ -102,7 +103,7 @@ def for_invitation(user: User) -> str:
 
 
 def read_invitation(token: str) -> User:
-    """Whose account waits. Raises Invalid (code link_invalid)."""
+    """Whose account waits. Raises Refused (code link_invalid)."""
     claims = _load(token, salt=_INVITE, seconds=INVITE_SECONDS)
     user = _user(claims.get("u"))
     if not user.is_invited or claims.get("e") != user.email or not constant_time_compare(str(claims.get("p")), password_mark(user)):
@@ -116,7 +117,7 @@ def for_reset(user: User) -> str:
 
 
 def read_reset(token: str) -> User:
-    """Raises Invalid (code link_invalid)."""
+    """Raises Refused (code link_invalid)."""
     head, _, tail = token.partition(".")
     if not 0 < len(token) <= MAX_CHARS or not tail:
         raise refused()

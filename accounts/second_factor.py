@@ -24,7 +24,7 @@ from accounts.models import User
 from audit.services import Actor, Target, record
 from lormas.common import clock, live
 from lormas.common.crypto import WrongKey, decrypt, encrypt
-from lormas.common.errors import Conflict, FieldError, Invalid, NotFound, NotSignedIn
+from lormas.common.errors import Conflict, FieldError, NotFound, NotSignedIn, Refused
 
 Kind = Literal["totp", "recovery_code"]
 PERIOD_SECONDS: Final = 30
@@ -91,14 +91,16 @@ def uri_of(user: User, secret: str) -> str:
 
 
 def draft_secret(user: User, draft: str) -> str:
-    """The secret inside of a draft. Raises Invalid (code draft_invalid)."""
+    """The secret inside of a draft. Raises Refused (code draft_invalid)."""
     try:
         claims = signing.loads(draft, salt=_DRAFT, max_age=DRAFT_SECONDS)
         if claims["u"] == str(user.pk):
             return decrypt(claims["s"], keys=settings.FIELD_KEYS)
     except (signing.BadSignature, WrongKey, KeyError, TypeError):
         pass
-    raise Invalid("This set-up is too old: begin again.", code="draft_invalid", errors=[FieldError("draft", "It is too old: begin again.")])
+    raise Refused(
+        "This set-up is too old: begin again.", code="draft_invalid", errors=[FieldError("draft", "It is too old: begin again.", "draft_invalid")]
+    )
 
 
 def _step(secret: str, code: str, *, after: int) -> int | None:
@@ -119,7 +121,7 @@ def _plain(code: str) -> str:
 def activate_totp(user: User, *, draft: str, code: str, actor: Actor) -> list[str]:
     """Take the app into use after it showed a right code. Returns fresh recovery codes, which are told here only.
 
-    Raises Invalid (codes draft_invalid, code_wrong), Conflict (code totp_active), TooMany.
+    Raises Refused (codes draft_invalid, code_wrong), Conflict (code totp_active), TooMany.
     """
     secret = draft_secret(user, draft)
     door = (limits.limit("sign_in_account"), f"totp:{user.pk}")
@@ -127,7 +129,7 @@ def activate_totp(user: User, *, draft: str, code: str, actor: Actor) -> list[st
     step = _step(secret, _plain(code), after=0)
     if step is None:
         detail = "The code is wrong: type the one that the app shows now, and see that the phone's clock is right."
-        raise Invalid(detail, code="code_wrong", errors=[FieldError("code", detail, "code_wrong")])
+        raise Refused(detail, code="code_wrong", errors=[FieldError("code", detail, "code_wrong")])
     limits.give_back(door)
     try:
         with transaction.atomic():

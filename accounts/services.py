@@ -19,7 +19,7 @@ from accounts.models import AuthSession, Role, User
 from accounts.seeding import forget_first_password
 from audit.services import ANONYMOUS, Actor, Target, record
 from lormas.common import clock
-from lormas.common.errors import FieldError, Forbidden, Invalid, NotFound, NotSignedIn
+from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, NotSignedIn, Refused
 
 log = structlog.get_logger(__name__)
 MAX_PASSWORD_CHARS: Final = 1024
@@ -123,7 +123,7 @@ def end_other_sessions(user: User, *, keep: AuthSession, actor: Actor) -> int:
 
 
 def checked_password(password: str, *, user: User, field: str = "password") -> str:
-    """The password, if it keeps the rules. Raises Invalid."""
+    """The password, if it keeps the rules. Raises Invalid (too long), Refused."""
     if len(password) > MAX_PASSWORD_CHARS:
         raise Invalid("The password is too long.", errors=[FieldError(field, f"At most {MAX_PASSWORD_CHARS} characters.", "max_length")])
     try:
@@ -131,7 +131,7 @@ def checked_password(password: str, *, user: User, field: str = "password") -> s
     except ValidationError as error:
         codes = [str(getattr(one, "code", "") or "invalid") for one in error.error_list]
         errors = [FieldError(field, message, code) for message, code in zip(error.messages, codes, strict=True)]
-        raise Invalid(" ".join(error.messages), errors=errors) from error
+        raise Refused(" ".join(error.messages), errors=errors) from error
     return password
 
 
@@ -149,7 +149,7 @@ def sign_up(*, email: str, password: str, name: str, username: str, address: str
     None says nothing of whether the address was known here: its owner gets mail either way (E11, E13).
 
     Raises:
-        Forbidden: sign-up is off. Invalid: the password breaks a rule, or (without verification) the names can't be used. TooMany.
+        Forbidden: sign-up is off. Refused: the password breaks a rule. Conflict: (without verification) the names can't be used. TooMany.
     """
     if not settings.SIGNUP_ENABLED:
         raise Forbidden("Sign-up is off here: ask an administrator for an account.", code="sign_up_disabled")
@@ -179,7 +179,7 @@ def sign_up(*, email: str, password: str, name: str, username: str, address: str
             record("accounts.sign_up", actor=user.as_actor(address), target=target_of(user), after={"role": role.slug})
     except IntegrityError:
         detail = "No account can be made with this e-mail address or username."
-        raise Invalid(detail, code="unavailable", errors=[FieldError("", detail, "unavailable")]) from None
+        raise Conflict(detail, code="unavailable", errors=[FieldError("", detail, "unavailable")]) from None
     return user
 
 
@@ -210,7 +210,7 @@ def change_password(user: User, *, old: str | None, new: str, keep: AuthSession 
     The caller keeps its cookie session by `update_session_auth_hash`.
 
     Raises:
-        Invalid, TooMany.
+        Refused (codes bad_credentials, and what a rule says), TooMany.
     """
     if old is not None:
         guard = (limits.limit("sign_in_account"), f"password:{user.pk}")
@@ -218,10 +218,10 @@ def change_password(user: User, *, old: str | None, new: str, keep: AuthSession 
         if not user.check_password(old):
             record("accounts.password", actor=actor, target=target_of(user), outcome="refused", message="wrong old password")
             wrong = FieldError("old_password", "It is wrong.", "bad_credentials")
-            raise Invalid("The old password is wrong.", code="bad_credentials", errors=[wrong])
+            raise Refused("The old password is wrong.", code="bad_credentials", errors=[wrong])
         limits.give_back(guard)
         if old == new:
-            raise Invalid("The new password is the old one.", errors=[FieldError("password", "Choose another one.", "unchanged")])
+            raise Refused("The new password is the old one.", errors=[FieldError("password", "Choose another one.", "unchanged")])
     checked_password(new, user=user)
     with transaction.atomic():
         user.set_password(new)
@@ -249,7 +249,7 @@ def reset_password(user: User, *, actor: Actor, message: str = "") -> str:
 
 
 def update_profile(user: User, *, changes: dict[str, str], actor: Actor) -> User:
-    """Change `name`, `username`, `time_zone`. Raises Invalid where the username is taken."""
+    """Change `name`, `username`, `time_zone`. Raises Conflict (code unavailable) where the username is taken."""
     before = {name: getattr(user, name) for name in changes}
     for name, value in changes.items():
         setattr(user, name, value)
@@ -260,5 +260,7 @@ def update_profile(user: User, *, changes: dict[str, str], actor: Actor) -> User
             user.save(update_fields=[*changes, "updated_at"])
             record("accounts.profile", actor=actor, target=target_of(user), before=before, after=changes)
     except IntegrityError:
-        raise Invalid("This username can't be used.", errors=[FieldError("username", "It can't be used.", "unavailable")]) from None
+        raise Conflict(
+            "This username can't be used.", code="unavailable", errors=[FieldError("username", "It can't be used.", "unavailable")]
+        ) from None
     return user

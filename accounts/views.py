@@ -33,10 +33,10 @@ def tell(form: forms.Form, problem: Problem) -> None:
 
 
 def status_of(request: HttpRequest, problem: Problem) -> int:
-    """Of a page that shows a problem on its form; a wrong password is an ordinary page. Headers tell the limit that counted it."""
+    """Of a page that shows a problem on its form; what a rule refuses is an ordinary page. Headers tell the limit that counted it."""
     if problem.verdict is not None:
         note(request, problem.verdict)
-    return problem.status if problem.status not in (400, 401) else 200
+    return problem.status if problem.status not in (400, 401, 409, 422) else 200
 
 
 def providers() -> list[dict[str, str]]:

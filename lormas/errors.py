@@ -50,7 +50,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return _trouble(request, found)
     if is_api(request.path):
         return problems.response(request, 500, detail="Something went wrong on our side. Name the request id when you report it.")
-    return defaults.server_error(request)
+    page = loader.get_template("500.html").render({"request_id": getattr(request, "id", "")})  # Django's own view renders it without any context
+    return HttpResponse(page, status=500)
 
 
 def _trouble(request: HttpRequest, found: Problem) -> HttpResponse:

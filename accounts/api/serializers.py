@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -227,6 +228,15 @@ class ProfileSerializer(StrictModelSerializer):
         model = User
         fields = ["id", "email", "username", "name", "time_zone"]
         read_only_fields = ["id", "email"]
+
+    def to_internal_value(self, data: Any) -> Any:
+        """What can't be changed here is no field to write, as one that nobody declared; but what was read may be sent back as it was."""
+        if isinstance(data, Mapping) and self.instance is not None:
+            kept = self.to_representation(self.instance)
+            wrong = [name for name in self.Meta.read_only_fields if name in data and data[name] != kept[name]]
+            if wrong:
+                raise serializers.ValidationError({name: ["It can't be changed here."] for name in wrong}, code="read_only")
+        return super().to_internal_value(data)
 
     def validate_time_zone(self, value: str) -> str:
         if value and value not in zoneinfo.available_timezones():

@@ -181,7 +181,7 @@ class Profile(APIView):
 
     def _change(self, request: Request, *, partial: bool) -> Response:
         user = person(request)
-        data = body(ProfileSerializer(data=request.data, partial=partial))
+        data = body(ProfileSerializer(user, data=request.data, partial=partial))
         return Response(ProfileSerializer(services.update_profile(user, changes=data, actor=user.as_actor())).data)
 
 

@@ -15,7 +15,7 @@ from accounts import letters, mailbox, proofs
 from accounts.models import AuthSession, Letter, User
 from audit.models import Entry
 from lormas.common import clock
-from lormas.common.errors import Invalid
+from lormas.common.errors import Refused
 from tests.accounts.conftest import PASSWORD, bearer
 from tests.accounts.postbox import Postbox, link_in, text_of
 
@@ -71,7 +71,7 @@ def test_in_the_browser_that_signed_up_one_press_is_enough_and_opening_the_link_
     answer = client.post(path)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
     assert client.get("/profile").status_code == 200
-    assert client.get(path).status_code == 400, "used"
+    assert client.get(path).status_code == 422, "used"
 
 
 def test_nobody_learns_who_has_an_account_by_signing_up(api: APIClient, alice: Any, postbox: Postbox) -> None:
@@ -150,27 +150,29 @@ def test_the_reset_pages_lead_through(client: Client, alice: Any, postbox: Postb
     assert "The two passwords differ." in differing.content.decode()
     assert client.post(path, {"password": "another long phrase", "repeated": "another long phrase"}).headers["Location"] == "/login"
     page = client.get(path)
-    assert (page.status_code, "Ask for a new link" in page.content.decode()) == (400, True)
+    assert (page.status_code, "Ask for a new link" in page.content.decode()) == (422, True)
 
 
 @pytest.mark.parametrize("token", ["x", "a.b", ".", "a" * 2000, "0" * 32 + ".x", "../../etc", "%00", "é.x"])
 def test_a_forged_link_is_refused_and_never_an_error_of_ours(api: APIClient, client: Client, alice: Any, token: str) -> None:
     """E16, H09."""
     for path in ("password/reset", "verify"):
-        assert post(api, path, {"token": token, "password": "another long phrase"}).status_code == 400
+        refused = post(api, path, {"token": token, "password": "another long phrase"})
+        status = 400 if len(token) > proofs.MAX_CHARS else 422
+        assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (status, ["token"])
     for page in ("/password/reset/", "/verify/"):
-        assert client.get(page + token).status_code in (400, 404)
+        assert client.get(page + token).status_code in (404, 422)
 
 
 def test_a_link_ends_with_its_time_with_a_sign_in_and_with_another_password(alice: Any, db: None) -> None:
     """E20."""
     token = proofs.for_reset(alice)
     assert proofs.read_reset(token).pk == alice.pk
-    with time_machine.travel(clock.now() + timedelta(seconds=3700)), pytest.raises(Invalid):
+    with time_machine.travel(clock.now() + timedelta(seconds=3700)), pytest.raises(Refused):
         proofs.read_reset(token)
     alice.set_password("another long phrase")
     alice.save()
-    with pytest.raises(Invalid):
+    with pytest.raises(Refused):
         proofs.read_reset(token)
 
 

@@ -35,8 +35,18 @@ def test_nothing_else_can_be_changed_that_way(api: APIClient, alice: Any, sign_i
 def test_an_address_stays_what_it_was_and_a_taken_username_is_refused(api: APIClient, alice: Any, bob: Any, sign_in: Any) -> None:
     """E17: an e-mail address changes only by proof."""
     headers = bearer(sign_in(alice)["access"])
-    assert api.patch("/api/auth/profile", {"email": "evil@example.org"}, format="json", headers=headers).json()["email"] == "alice@example.org"
-    assert api.patch("/api/auth/profile", {"username": "BOB"}, format="json", headers=headers).json()["errors"][0]["field"] == "username"
+    for path in ("patch", "put"):
+        for field, wrong in (("email", "evil@example.org"), ("id", str(bob.pk))):
+            refused = getattr(api, path)("/api/auth/profile", {"name": "Mallory", field: wrong}, format="json", headers=headers)
+            assert (refused.status_code, refused["Content-Type"]) == (400, "application/problem+json")
+            assert [(error["field"], error["code"]) for error in refused.json()["errors"]] == [(field, "read_only")]
+    alice.refresh_from_db()
+    assert (alice.email, alice.name) == ("alice@example.org", "Alice"), "nothing of it was done"
+    read = api.get("/api/auth/profile", headers=headers).json()
+    again = api.put("/api/auth/profile", {**read, "name": "Alice A."}, format="json", headers=headers)
+    assert (again.status_code, again.json()) == (200, {**read, "name": "Alice A."}), "what was read may be sent back"
+    taken = api.patch("/api/auth/profile", {"username": "BOB"}, format="json", headers=headers)
+    assert (taken.status_code, taken.json()["errors"][0]["field"]) == (409, "username")
     assert api.patch("/api/auth/profile", {"time_zone": "Mars/Base"}, format="json", headers=headers).json()["errors"][0]["field"] == "time_zone"
 
 
@@ -54,7 +64,7 @@ def test_a_password_change_needs_the_old_one_and_a_good_new_one(
 ) -> None:
     """E17."""
     response = api.put("/api/auth/password", {"old_password": old, "password": new}, format="json", headers=bearer(sign_in(alice)["access"]))
-    assert response.status_code == 400
+    assert response.status_code == 422
     assert (response.json()["errors"][0]["field"], response.json()["errors"][0]["code"]) == (field, code)
     alice.refresh_from_db()
     assert alice.check_password(PASSWORD)
@@ -64,7 +74,7 @@ def test_the_old_password_can_not_be_guessed_through_a_stolen_session(api: APICl
     headers = bearer(sign_in(alice)["access"])
     body = {"old_password": "wrong", "password": "another long phrase"}
     answers = [api.put("/api/auth/password", body, format="json", headers=headers).status_code for _ in range(21)]
-    assert answers == [400] * 20 + [429]
+    assert answers == [422] * 20 + [429]
 
 
 def test_somebody_who_must_change_it_reaches_nothing_else(api: APIClient, alice: Any, sign_in: Any) -> None:

@@ -45,7 +45,7 @@ def test_the_invited_choose_a_password_and_are_in(root: Any, settings: Any) -> N
     ida = User.objects.get(username="ida")
     assert (ida.role.slug, ida.email_is_verified, ida.is_invited, ida.must_change_password) == ("viewer", True, False, False)
     assert browser.get("/profile").status_code == 200
-    assert Client().get(path).status_code == 400 and Client().post(path, CHOSEN).status_code == 400, "once"
+    assert Client().get(path).status_code == 422 and Client().post(path, CHOSEN).status_code == 422, "once"
     assert client_of(root).post(f"/api/users/{ida.pk}/invite").status_code == 409
     assert Entry.objects.filter(action="accounts.invite_accept", target_id=str(ida.pk)).count() == 1
 
@@ -55,13 +55,13 @@ def test_a_link_ends_with_another_one_with_time_and_with_the_account(root: Any, 
     ida, first = User.objects.get(email="ida@example.org"), link()
     assert page_of(root).post(f"/users/{ida.pk}/invite").status_code == 302
     second = link()
-    assert (Client().get(first).status_code, Client().get(second).status_code) == (400, 200)
+    assert (Client().get(first).status_code, Client().get(second).status_code) == (422, 200)
     monkeypatch.setattr(proofs, "INVITE_SECONDS", -1)
-    assert Client().post(second, CHOSEN).status_code == 400
+    assert Client().post(second, CHOSEN).status_code == 422
     monkeypatch.undo()
     User.objects.filter(pk=ida.pk).update(is_active=False)
-    assert Client().post(second, CHOSEN).status_code == 400
-    assert Client().get("/invite/forged").status_code == 400
+    assert Client().post(second, CHOSEN).status_code == 422
+    assert Client().get("/invite/forged").status_code == 422
     assert clock.now() - ida.created_at < timedelta(hours=1)
 
 
@@ -70,5 +70,5 @@ def test_who_may_not_invite_is_refused(alice: Any, root: Any) -> None:
     assert client_of(alice).post("/api/users/invite", {"email": "x@example.org"}, format="json").status_code == 403
     assert page_of(alice).post("/users/invite", {"email": "x@example.org"}).status_code == 403
     taken = client_of(root).post("/api/users/invite", {"email": alice.email}, format="json")
-    assert (taken.status_code, taken.json()["errors"][0]["field"]) == (400, "email")
+    assert (taken.status_code, taken.json()["errors"][0]["field"]) == (409, "email")
     assert not User.objects.filter(email="x@example.org").exists()
