@@ -180,6 +180,8 @@ ENTRY_WORDS: dict[str, Any] = {
     "containers.reinstall": gettext_lazy("installed again"),
     "containers.log_alert": gettext_lazy("found what an alert looks for in the log of"),
     "containers.log_alert_added": gettext_lazy("added a log alert to"),
+    "containers.log_alert_changed": gettext_lazy("changed a log alert of"),
+    "containers.log_alert_paused": gettext_lazy("paused a log alert of"),
     "containers.log_alert_removed": gettext_lazy("removed a log alert from"),
     "containers.migrate": gettext_lazy("began to move"),
     "containers.migrate_cancel": gettext_lazy("cancelled the move of"),
