@@ -168,11 +168,10 @@ class Transfers:
 
     async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1) -> int:
         """Everything that comes, counted before it is written; returns how much it was."""
-        purse = await self._desk.thread(opened.counted)
         total, waiting = 0, bytearray()
 
         def write(data: bytes) -> None:
-            purse.spend(len(data))
+            opened.spend(len(data))
             write_all(descriptor, data)
 
         async for data in pipe.content():
@@ -204,7 +203,13 @@ class Transfers:
 
             uploads, part, note = await self._desk.thread(begin)
             await pipe.head({"offset": asked.offset})
-            got = await self._pour(pipe, part, opened, most=asked.length)
+            try:
+                got = await self._pour(pipe, part, opened, most=asked.length)
+            except RuntimeFailure as failure:
+                opened.purse.stale()
+                if failure.code in ("quota_exceeded", "disk_full"):  # what came of a piece without room makes none scarcer for others
+                    await self._desk.thread(os.ftruncate, part, asked.offset)
+                raise
             if got != asked.length:
                 raise RuntimeFailure("offset_mismatch", f"{got} bytes came instead of {asked.length}.")
             if asked.offset + got < note.size:
@@ -289,8 +294,12 @@ class _Draft:
         self._parent, self._name = self._held.enter_context(tree.place(real))
         self._draft = f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         self.descriptor = -1
-        self._check()
-        self.descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        try:
+            self._check()
+            self.descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        except BaseException:
+            self._held.close()
+            raise
 
     def _check(self) -> os.stat_result | None:
         """The conditions, as the file is now. Raises FileRefused `changed`."""
@@ -300,14 +309,11 @@ class _Draft:
             there = None
         asked = self._asked
         if there is not None and not stats.S_ISREG(there.st_mode):
-            self._held.close()
             raise FileRefused("not_a_file", f"{self._path} is not a plain file.")
         wanted = [one.strip().removeprefix("W/").strip('"') for one in asked.if_match.split(",")] if asked.if_match else []
         if wanted and (there is None or ("*" not in wanted and etag_of(there) not in wanted)):
-            self._held.close()
             raise FileRefused("changed", f"{self._path} has changed since you read it." if there else f"{self._path} is gone since you read it.")
         if asked.if_none_match and there is not None:
-            self._held.close()
             raise FileRefused("changed", f"{self._path} is there already.")
         return there
 
