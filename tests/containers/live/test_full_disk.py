@@ -55,9 +55,7 @@ class Sender:
 
 @pytest.mark.redis
 @pytest.mark.django_db(transaction=True)
-def test_of_two_bodies_that_fit_alone_one_is_refused_and_the_disk_is_as_free_as_before(
-    small_disk: Path, tmp_path: Path, eventually: Any
-) -> None:
+def test_of_two_bodies_that_fit_alone_one_is_refused_and_the_disk_is_as_free_as_before(small_disk: Path, tmp_path: Path, eventually: Any) -> None:
     """J03: the refusal is read though its sender still sends; the other is asked who it is, as ever."""
     panel = Panel(log=tmp_path / "panel.log", TMPDIR=str(small_disk)).start()
     try:
