@@ -164,7 +164,7 @@ def _look(alert: LogAlert, *, until: float) -> bool:
         return False
     seen, count, latest = alert.seen_seq, 0, (0, "")
     for _ in range(PAGES):
-        lines, reached, at_end = _page(alert, seen)
+        lines, reached, at_end = read_on(alert.container, alert.pattern, seen)
         if lines:
             count, latest = count + len(lines), (int(lines[-1][0]), str(lines[-1][3]))
         seen = reached
@@ -173,14 +173,14 @@ def _look(alert: LogAlert, *, until: float) -> bool:
     return _seen(alert, seen, count=count, latest=latest)
 
 
-def _page(alert: LogAlert, after: int) -> tuple[list[list[Any]], int, bool]:
+def read_on(container: Container, pattern: str, after: int) -> tuple[list[list[Any]], int, bool]:
     """(lines that fit, `[seq, time, stream, text]`; the number up to which all was searched; whether that is the log's end). A log that was begun
     anew, so that its numbers are smaller than `after`, is read from now on.
 
     Raises:
         Refused TOO_SLOW: not even a part could be searched in time. What `logs.read` raises.
     """
-    page = logs.read(alert.container, LogsQuery(streams=STREAMS, after=after, search=alert.pattern, limit=PAGE))
+    page = logs.read(container, LogsQuery(streams=STREAMS, after=after, search=pattern, limit=PAGE))
     lines, last = page.get("lines", []), int(page.get("last_seq", 0))
     if not page.get("more"):
         return lines, last, True
@@ -188,7 +188,7 @@ def _page(alert: LogAlert, after: int) -> tuple[list[list[Any]], int, bool]:
         return lines, int(lines[-1][0]), False
     # Its time was over before it found any, and it does not say how far it came: a part of it, then.
     end = min(after + WINDOW, last)
-    page = logs.read(alert.container, LogsQuery(streams=STREAMS, after=after, before=end + 1, search=alert.pattern, limit=PAGE))
+    page = logs.read(container, LogsQuery(streams=STREAMS, after=after, before=end + 1, search=pattern, limit=PAGE))
     lines = page.get("lines", [])
     if not page.get("more"):
         return lines, end, end == last

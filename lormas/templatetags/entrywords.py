@@ -38,6 +38,7 @@ ENTRY_WORDS: dict[str, Any] = {
     "backups.destination_tested": gettext_lazy("tested the backup destination"),
     "containers.schedule_added": gettext_lazy("added a schedule to"),
     "containers.schedule_changed": gettext_lazy("changed a schedule of"),
+    "containers.schedule_paused": gettext_lazy("switched off a schedule of"),
     "containers.schedule_removed": gettext_lazy("removed a schedule of"),
     "containers.schedule_run": gettext_lazy("ran a schedule of"),
     "containers.schedule_failed": gettext_lazy("could not finish a schedule of"),
