@@ -25,6 +25,7 @@ class Purse:
         self.quota = 0
         self._old_at = -1e9
         self._spent = 0
+        self._held = 0
         self._lock = threading.Lock()
         self._counting = threading.Lock()
 
@@ -46,12 +47,17 @@ class Purse:
         took = time.monotonic() - began
         with self._lock:
             # What was spent while we counted may have been seen or not: it counts, if need be twice until the next time.
-            self.used, self.entries = used + self._spent - before, entries
+            self.used, self.entries = used + self._held + self._spent - before, entries
         self._old_at = time.monotonic() + max(FRESH_SECONDS, LOOKING_SHARE * took)
 
     def stale(self) -> None:
         """Something was removed."""
         self._old_at = -1e9
+
+    def hold(self, count: int) -> None:
+        """So many bytes (less, if negative) lie in files that have no name yet, where no counting finds them."""
+        with self._lock:
+            self._held += count
 
     def left(self) -> int:
         """Bytes that may still be written."""

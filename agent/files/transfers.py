@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import stat as stats
@@ -155,7 +156,7 @@ class Transfers:
         try:
             draft = await self._desk.thread(_Draft, opened, asked)
             await pipe.head({})
-            await self._pour(pipe, draft.descriptor, opened)
+            await self._pour(pipe, draft.descriptor, opened, hold=draft.hold)
             async with self._desk.commits.setdefault(container_id, asyncio.Lock()):  # of two that saw the same etag one is told
                 return await self._desk.thread(draft.commit)
         except BaseException:
@@ -166,12 +167,14 @@ class Transfers:
                 await self._desk.thread(draft.close)
             opened.tree.close()
 
-    async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1) -> int:
+    async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1, hold: Callable[[int], None] | None = None) -> int:
         """Everything that comes, counted before it is written; returns how much it was."""
         total, waiting = 0, bytearray()
 
         def write(data: bytes) -> None:
             opened.spend(len(data))
+            if hold is not None:
+                hold(len(data))
             write_all(descriptor, data)
 
         async for data in pipe.content():
@@ -294,12 +297,31 @@ class _Draft:
         self._parent, self._name = self._held.enter_context(tree.place(real))
         self._draft = f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         self.descriptor = -1
+        self._is_nameless = False
+        self._held_bytes = 0
         try:
             self._check()
-            self.descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+            self.descriptor = self._open()
         except BaseException:
             self._held.close()
             raise
+
+    def _open(self) -> int:
+        """Without a name where the file system can do that: then an agent that dies leaves nothing behind."""
+        try:
+            descriptor = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                raise
+            return os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        self._is_nameless = True
+        return descriptor
+
+    def hold(self, count: int) -> None:
+        """Before so many bytes are written."""
+        if self._is_nameless:
+            self._held_bytes += count
+            self._opened.purse.hold(count)
 
     def _check(self) -> os.stat_result | None:
         """The conditions, as the file is now. Raises FileRefused `changed`."""
@@ -327,12 +349,17 @@ class _Draft:
                 os.fchown(self.descriptor, *owner)
         os.fchmod(self.descriptor, mode)
         os.fsync(self.descriptor)
+        if self._is_nameless:
+            os.link(f"/proc/self/fd/{self.descriptor}", self._draft, dst_dir_fd=self._parent, follow_symlinks=True)
+            self._is_nameless = False
         os.rename(self._draft, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
         self._draft = ""
         return {"entry": _plain(self._opened.tree._look(self._parent, self._name, self._path)), "created": there is None}
 
     def close(self) -> None:
-        if self._draft and self.descriptor >= 0:
+        self._opened.purse.hold(-self._held_bytes)
+        self._held_bytes = 0
+        if self._draft and self.descriptor >= 0 and not self._is_nameless:
             with contextlib.suppress(OSError):
                 os.unlink(self._draft, dir_fd=self._parent)
         if self.descriptor >= 0:
