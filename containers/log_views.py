@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.models import User
 from agent.protocol.commands import LogsQuery
-from audit.services import record
 from containers import logs
 from containers.access import get_container
 from containers.api.logbook import MOST_FILTERS, get_kept, kept_logs, readable
@@ -21,7 +21,6 @@ from containers.loglevels import LEVELS
 from containers.models import LogAlert, LogFilter
 from containers.services import logwatch
 from containers.services.logsearch import PER_CONTAINER, Found, search_logs
-from containers.services.publish import target
 from lormas.common.errors import Conflict, Invalid, NotFound, Problem
 from lormas.common.pages import Toast, answer, person, signed_in
 
@@ -113,12 +112,34 @@ def add_alert(request: HttpRequest, container_id: UUID) -> HttpResponse:
 
 @require_POST
 @signed_in
+def change_alert(request: HttpRequest, container_id: UUID, alert_id: UUID) -> HttpResponse:
+    """`pattern`, `on` (1: it is looked for). One that was paused goes on."""
+    user = person(request)
+    alert = _alert(user, container_id, alert_id)
+    toast = Toast(_("Not changed"), _("Give a text of two characters or more."), tone="amber")
+    pattern = request.POST.get("pattern", "").strip()[:256]
+    if len(pattern) >= 2:
+        try:
+            logwatch.change_alert(alert, actor=user.as_actor(), pattern=pattern, is_enabled=request.POST.get("on") == "1")
+            toast = Toast(_("Alert changed"))
+        except Invalid as refused:
+            toast = Toast(_("Not changed"), refused.detail, tone="amber")
+    return answer(request, toast, to=reverse("containers:settings", args=[container_id]) + "#alerts")
+
+
+@require_POST
+@signed_in
 def drop_alert(request: HttpRequest, container_id: UUID, alert_id: UUID) -> HttpResponse:
     user = person(request)
+    logwatch.remove_alert(_alert(user, container_id, alert_id), actor=user.as_actor())
+    return HttpResponseRedirect(reverse("containers:settings", args=[container_id]) + "#alerts")
+
+
+def _alert(user: User, container_id: UUID, alert_id: UUID) -> LogAlert:
+    """To be edited. Raises NotFound, Forbidden."""
     container = get_container(user, container_id, "containers.edit")
-    gone = LogAlert.objects.filter(container=container, pk=alert_id).first()
-    if gone is None:
+    found = LogAlert.objects.filter(container=container, pk=alert_id).first()
+    if found is None:
         raise NotFound(_("There is no such alert on this container."))
-    gone.delete()
-    record("containers.log_alert_removed", actor=user.as_actor(), target=target(container), before={"pattern": gone.pattern})
-    return HttpResponseRedirect(reverse("containers:settings", args=[container.pk]) + "#alerts")
+    found.container = container  # with its node
+    return found

@@ -52,14 +52,21 @@ def act_on_many(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def make_another(request: HttpRequest, container_id: UUID) -> HttpResponse:
-    """Says what is copied and what is not; asks for the name."""
+    """Says what is copied and what is not; asks for the name, and of a session container whether the copy is to be one."""
     user = person(request)
     container = get_container(user, container_id)
     require(user, "containers.create")
     name, wrong = request.POST.get("name", "").strip() or free_name(container, owner=user), ""
     if request.method == "POST":
         try:
-            made, operation = duplicate(container, name=check_name(name), start=request.POST.get("start") == "1", user=user, actor=user.as_actor())
+            made, operation = duplicate(
+                container,
+                name=check_name(name),
+                start=request.POST.get("start") == "1",
+                is_session=request.POST.get("session") == "1",
+                user=user,
+                actor=user.as_actor(),
+            )
         except ValueError as error:
             wrong = str(error)
         except Problem as problem:
@@ -71,5 +78,6 @@ def make_another(request: HttpRequest, container_id: UUID) -> HttpResponse:
         "name": name,
         "wrong": wrong,
         "start": request.method != "POST" or request.POST.get("start") == "1",
+        "session": request.POST.get("session") == "1",
     }
     return render(request, "containers/duplicate.html", context, status=400 if wrong else 200)

@@ -32,6 +32,7 @@ urlpatterns = [
     path("containers/logs/filters/<uuid:filter_id>/remove", log_views.drop_filter, name="log-filter-drop"),
     path("containers/logs/kept/<uuid:container_id>", log_views.kept, name="log-kept"),
     path("containers/<uuid:container_id>/alerts", log_views.add_alert, name="alert-add"),
+    path("containers/<uuid:container_id>/alerts/<uuid:alert_id>", log_views.change_alert, name="alert-change"),
     path("containers/<uuid:container_id>/alerts/<uuid:alert_id>/remove", log_views.drop_alert, name="alert-drop"),
     path("containers/quota/<uuid:user_id>", quota_views.of_person, name="quota"),
     path("containers/bulk", many_views.act_on_many, name="bulk"),

@@ -10,6 +10,7 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from lormas.common.api import problems
+from lormas.common.bodies import drop_files
 from lormas.common.database import trouble
 from lormas.common.errors import Problem
 from lormas.common.middleware import is_api
@@ -47,6 +48,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
     found = trouble(error) if error is not None else None
     if found is not None:
+        if isinstance(error, OSError):
+            drop_files(request)
         return _trouble(request, found)
     if is_api(request.path):
         return problems.response(request, 500, detail="Something went wrong on our side. Name the request id when you report it.")

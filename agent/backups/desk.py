@@ -154,7 +154,6 @@ class Backups:
         note.touch()
 
     def _unpack(self, opened: OpenFiles, asked: ask.BackupWrite, restore_id: str, inlet: _Inlet) -> Unpacked:
-        left = max(0, opened.tree.free_bytes() - FLOOR_BYTES)
         taken = 0
 
         def spend(count: int) -> None:
@@ -164,7 +163,7 @@ class Backups:
                 raise FileRefused(
                     "quota_exceeded", f"The backup holds more than the {asked.quota_bytes} bytes that the container may have: raise its disk limit."
                 )
-            if taken > left:
+            if count > opened.tree.free_bytes() - FLOOR_BYTES:  # asked each time: others fill the disk meanwhile
                 raise FileRefused("disk_full", "The node's disk has no room for the new files beside the old ones.")
 
         with opened.tree.hidden(swapping.RESTORES) as restores:

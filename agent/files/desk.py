@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.files import archives, search, trash, unpack
+from agent.files import archives, search, trash, unpack, unpacking
 from agent.files.beneath import FileRefused, clean_relative
 from agent.files.denylist import Denylist
 from agent.files.entries import write_all
 from agent.files.quota import Purse
-from agent.files.tree import HIDDEN, Shown, Tree, writable_name
+from agent.files.tree import HIDDEN, Shown, Spend, Tree, writable_name
 from agent.protocol import files as ask
 from agent.runtimes.base import Runtime, RuntimeFailure
 from agent.runtimes.inside import Place
@@ -89,6 +89,10 @@ class OpenFiles:
     def counted(self) -> Purse:
         self.purse.look(self.tree, quota=self._quota)
         return self.purse
+
+    def spend(self, count: int) -> None:
+        """Before so many bytes are written; what others wrote meanwhile counts as well. Raises FileRefused `quota_exceeded`, `disk_full`."""
+        self.counted().spend(count)
 
 
 Work = Callable[[OpenFiles, Any], dict[str, Any]]
@@ -193,7 +197,7 @@ def _stat(opened: OpenFiles, asked: ask.FilesStat) -> dict[str, Any]:
 
 def _create(opened: OpenFiles, asked: ask.FilesCreate) -> dict[str, Any]:
     opened.check(asked.path, is_folder=asked.type == "folder")
-    opened.counted().spend(4096)
+    opened.spend(4096)
     return {"entry": _plain(opened.tree.create(asked.path, asked.type))}
 
 
@@ -212,8 +216,7 @@ def _copy(opened: OpenFiles, asked: ask.FilesCopy) -> dict[str, Any]:
     _few(asked.pairs)
     for pair in asked.pairs:
         opened.check(pair.source, pair.target)
-    purse = opened.counted()
-    return {"copied": [opened.tree.copy(pair.source, pair.target, purse.spend, shown=opened.shown) for pair in asked.pairs]}
+    return {"copied": [opened.tree.copy(pair.source, pair.target, opened.spend, shown=opened.shown) for pair in asked.pairs]}
 
 
 def _chmod(opened: OpenFiles, asked: ask.FilesChmod) -> dict[str, Any]:
@@ -271,12 +274,12 @@ def _empty_trash(opened: OpenFiles, asked: ask.TrashEmpty) -> dict[str, Any]:
 
 
 class _FileSink:
-    def __init__(self, descriptor: int, purse: Purse) -> None:
+    def __init__(self, descriptor: int, spend: Spend) -> None:
         self._descriptor = descriptor
-        self._purse = purse
+        self._spend = spend
 
     def write(self, data: bytes, /) -> int:
-        self._purse.spend(len(data))
+        self._spend(len(data))
         write_all(self._descriptor, data)
         return len(data)
 
@@ -292,9 +295,8 @@ def _compress(opened: OpenFiles, asked: ask.FilesCompress) -> dict[str, Any]:
     target = writable_name(asked.target) if asked.target else opened.tree.free_name(f"{folder}/{suggested}" if folder else suggested)
     opened.check(target)
     opened.tree.make_folders(target.rpartition("/")[0], owner=opened.tree.owner)
-    purse = opened.counted()
     with _draft(opened, target) as (descriptor, commit):
-        archives.PACKERS[asked.format](opened.tree, asked.paths, _FileSink(descriptor, purse), shown=opened.shown)
+        archives.PACKERS[asked.format](opened.tree, asked.paths, _FileSink(descriptor, opened.spend), shown=opened.shown)
         commit()
     return {"entry": _plain(opened.tree.entry(target)), "path": target}
 
@@ -315,10 +317,10 @@ def _decompress(opened: OpenFiles, asked: ask.FilesDecompress) -> dict[str, Any]
     target = clean_relative(asked.target) if asked.target else path.rpartition("/")[0]
     opened.check_real(path)
     opened.check(target, is_folder=True)
-    purse = opened.counted()
+    left = opened.counted().left()
     with opened.tree.reading(path) as (descriptor, _), unpack.Archive(descriptor, path) as archive:
-        files, total = unpack.check(archive, target=target, most_bytes=min(purse.left(), unpack.MOST_BYTES), shown=opened.shown)
-        unpack.unpack(opened.tree, archive, target=target, overwrite=asked.overwrite, spend=purse.spend)
+        files, total = unpack.check(archive, target=target, most_bytes=min(left, unpack.MOST_BYTES), shown=opened.shown)
+        unpacking.unpack(opened.tree, archive, target=target, overwrite=asked.overwrite, spend=opened.spend)
     return {"files": files, "bytes": total, "path": target}
 
 

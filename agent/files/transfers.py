@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import stat as stats
@@ -155,7 +156,7 @@ class Transfers:
         try:
             draft = await self._desk.thread(_Draft, opened, asked)
             await pipe.head({})
-            await self._pour(pipe, draft.descriptor, opened)
+            await self._pour(pipe, draft.descriptor, opened, hold=draft.hold)
             async with self._desk.commits.setdefault(container_id, asyncio.Lock()):  # of two that saw the same etag one is told
                 return await self._desk.thread(draft.commit)
         except BaseException:
@@ -166,13 +167,14 @@ class Transfers:
                 await self._desk.thread(draft.close)
             opened.tree.close()
 
-    async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1) -> int:
+    async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1, hold: Callable[[int], None] | None = None) -> int:
         """Everything that comes, counted before it is written; returns how much it was."""
-        purse = await self._desk.thread(opened.counted)
         total, waiting = 0, bytearray()
 
         def write(data: bytes) -> None:
-            purse.spend(len(data))
+            opened.spend(len(data))
+            if hold is not None:
+                hold(len(data))
             write_all(descriptor, data)
 
         async for data in pipe.content():
@@ -204,7 +206,13 @@ class Transfers:
 
             uploads, part, note = await self._desk.thread(begin)
             await pipe.head({"offset": asked.offset})
-            got = await self._pour(pipe, part, opened, most=asked.length)
+            try:
+                got = await self._pour(pipe, part, opened, most=asked.length)
+            except RuntimeFailure as failure:
+                opened.purse.stale()
+                if failure.code in ("quota_exceeded", "disk_full"):  # what came of a piece without room makes none scarcer for others
+                    await self._desk.thread(os.ftruncate, part, asked.offset)
+                raise
             if got != asked.length:
                 raise RuntimeFailure("offset_mismatch", f"{got} bytes came instead of {asked.length}.")
             if asked.offset + got < note.size:
@@ -289,8 +297,31 @@ class _Draft:
         self._parent, self._name = self._held.enter_context(tree.place(real))
         self._draft = f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         self.descriptor = -1
-        self._check()
-        self.descriptor = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        self._is_nameless = False
+        self._held_bytes = 0
+        try:
+            self._check()
+            self.descriptor = self._open()
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _open(self) -> int:
+        """Without a name where the file system can do that: then an agent that dies leaves nothing behind."""
+        try:
+            descriptor = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                raise
+            return os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._parent)
+        self._is_nameless = True
+        return descriptor
+
+    def hold(self, count: int) -> None:
+        """Before so many bytes are written."""
+        if self._is_nameless:
+            self._held_bytes += count
+            self._opened.purse.hold(count)
 
     def _check(self) -> os.stat_result | None:
         """The conditions, as the file is now. Raises FileRefused `changed`."""
@@ -300,14 +331,11 @@ class _Draft:
             there = None
         asked = self._asked
         if there is not None and not stats.S_ISREG(there.st_mode):
-            self._held.close()
             raise FileRefused("not_a_file", f"{self._path} is not a plain file.")
         wanted = [one.strip().removeprefix("W/").strip('"') for one in asked.if_match.split(",")] if asked.if_match else []
         if wanted and (there is None or ("*" not in wanted and etag_of(there) not in wanted)):
-            self._held.close()
             raise FileRefused("changed", f"{self._path} has changed since you read it." if there else f"{self._path} is gone since you read it.")
         if asked.if_none_match and there is not None:
-            self._held.close()
             raise FileRefused("changed", f"{self._path} is there already.")
         return there
 
@@ -321,12 +349,17 @@ class _Draft:
                 os.fchown(self.descriptor, *owner)
         os.fchmod(self.descriptor, mode)
         os.fsync(self.descriptor)
+        if self._is_nameless:
+            os.link(f"/proc/self/fd/{self.descriptor}", self._draft, dst_dir_fd=self._parent, follow_symlinks=True)
+            self._is_nameless = False
         os.rename(self._draft, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
         self._draft = ""
         return {"entry": _plain(self._opened.tree._look(self._parent, self._name, self._path)), "created": there is None}
 
     def close(self) -> None:
-        if self._draft and self.descriptor >= 0:
+        self._opened.purse.hold(-self._held_bytes)
+        self._held_bytes = 0
+        if self._draft and self.descriptor >= 0 and not self._is_nameless:
             with contextlib.suppress(OSError):
                 os.unlink(self._draft, dir_fd=self._parent)
         if self.descriptor >= 0:

@@ -6,6 +6,7 @@ What lies there may have been touched by the container itself: names and notes a
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -74,9 +75,13 @@ def _note(folder: int, name: str, kind: Any) -> Any:
 
 
 def _write_note(folder: int, name: str, note: Any) -> None:
+    """Raises OSError; no half of it is left then."""
     descriptor = os.open(f"{name}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, msgspec.json.encode(note))
+    except OSError:
+        _forget(folder, name)
+        raise
     finally:
         os.close(descriptor)
 
@@ -100,7 +105,12 @@ def put(tree: Tree, path: str, *, by: str) -> str:
     with tree.place(path) as (parent, name), tree.hidden(TRASH) as trash:
         tree._look(parent, name, path)
         item_id = new_id()
-        _write_note(trash, item_id, Item(path=path, deleted_at_unix=round(time.time(), 3), by=by[:128]))
+        try:
+            _write_note(trash, item_id, Item(path=path, deleted_at_unix=round(time.time(), 3), by=by[:128]))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise FileRefused("disk_full", "The node's disk has no room for a note of where it was: delete it for good instead.") from error
         try:
             rename_new(parent, name, trash, item_id)
         except OSError as error:
@@ -180,7 +190,11 @@ def begin_upload(tree: Tree, note: Upload) -> str:
                 _forget(uploads, old)
         upload_id = new_id()
         _write_note(uploads, upload_id, note)
-        os.close(os.open(upload_id, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=uploads))
+        try:
+            os.close(os.open(upload_id, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=uploads))
+        except OSError:
+            _forget(uploads, upload_id)
+            raise
         return upload_id
 
 

@@ -346,6 +346,8 @@ class Tree(Beneath):
                 at = below
             yield at
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise FileRefused("disk_full", "No space is left on the node.") from error
             raise FileRefused("failed", f"The folder {HIDDEN} of the container is not usable: {error.strerror}.") from error
         finally:
             os.close(at)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from agent.files.beneath import FileRefused, clean_relative
-from agent.files.entries import DEEPEST, remove_tree, write_all
-from agent.files.tree import CHUNK, HIDDEN, Shown, Spend, Tree
+from agent.files.entries import DEEPEST
+from agent.files.tree import CHUNK, HIDDEN, Shown
 
 MOST_ENTRIES = 100_000
 MOST_BYTES = 64 * 1024**3
@@ -307,40 +307,3 @@ def _measure(content: _Content | None, total: int, *, most_bytes: int, packed: i
         if total > RATIO_FREE_BYTES and total > packed * RATIO:
             raise too_large(f"It unpacks to more than {RATIO} times its size: that is what archive bombs do.")
     return total
-
-
-def unpack(tree: Tree, archive: Archive, *, target: str, overwrite: bool, spend: Spend) -> None:
-    """Write what `check` has approved of. Raises FileRefused."""
-    tree.make_folders(target, owner=tree.owner)
-    for member, content in archive.members():
-        path = "/".join(part for part in (target, _clean(member)) if part)
-        if not path or path == target:
-            continue
-        if member.kind == "folder":
-            tree.make_folders(path, owner=tree.owner)
-            continue
-        tree.make_folders(path.rpartition("/")[0], owner=tree.owner)
-        with tree.place(path) as (parent, name):
-            if overwrite:
-                with contextlib.suppress(FileNotFoundError):
-                    if not stats.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                        remove_tree(parent, name)
-            try:
-                if member.kind == "link":
-                    os.symlink(member.target, name, dir_fd=parent)
-                else:
-                    _write(parent, name, content, member.mode, spend)
-            except FileExistsError:
-                raise FileRefused("exists", f"{path} is there already: move it away, or unpack with overwriting.") from None
-            tree._own(name, parent)
-
-
-def _write(parent: int, name: str, content: _Content | None, mode: int, spend: Spend) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
-    try:
-        while content is not None and (data := content.read(CHUNK)):
-            spend(len(data))
-            write_all(descriptor, data)
-        os.fchmod(descriptor, (mode or 0o644) & 0o777)
-    finally:
-        os.close(descriptor)

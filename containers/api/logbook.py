@@ -16,7 +16,6 @@ from rest_framework.views import APIView
 from accounts.access import has, require
 from accounts.grants import holds_any
 from agent.protocol.commands import LogsQuery
-from audit.services import record
 from containers import access, logs
 from containers.api.filters import ContainerFilter
 from containers.api.serializers import STREAMS, LogLineSerializer, LogsQuerySerializer, LogsSerializer
@@ -25,7 +24,6 @@ from containers.loglevels import LEVELS
 from containers.models import Container, KeptLog, LogAlert, LogFilter
 from containers.services import logwatch
 from containers.services.logsearch import MOST_CONTAINERS, PER_CONTAINER, search_logs
-from containers.services.publish import target
 from lormas.common import clock
 from lormas.common.api.serializers import StrictSerializer, TimeField
 from lormas.common.errors import Conflict, NotFound
@@ -115,7 +113,17 @@ class LogAlertSerializer(StrictSerializer):
     matches = serializers.IntegerField(read_only=True)
     matched_at = TimeField(read_only=True, allow_null=True)
     matched_text = serializers.CharField(read_only=True)
-    problem = serializers.CharField(read_only=True, help_text="Why it could not be looked at last time.")
+    problem = serializers.CharField(read_only=True, help_text="Why it could not be looked at last time, or is paused.")
+    paused_at = TimeField(
+        read_only=True, allow_null=True, help_text="Since then it is not looked at: its pattern was too slow for its node. A PATCH lets it go on."
+    )
+
+
+class LogAlertChangeSerializer(StrictSerializer):
+    """Body of `PATCH`; what is left out stays."""
+
+    pattern = serializers.CharField(max_length=256, min_length=2, required=False)
+    is_enabled = serializers.BooleanField(required=False)
 
 
 def may_read(user: Any) -> None:
@@ -271,12 +279,22 @@ class LogAlerts(APIView):
 class LogAlertOne(APIView):
     """One of them."""
 
+    @extend_schema(request=LogAlertChangeSerializer, responses={200: LogAlertSerializer})
+    def patch(self, request: Request, container_id: str, alert_id: str) -> Response:
+        """Change it. One that was paused goes on: each line from now on is looked at."""
+        alert = self._editable(request, container_id, alert_id)
+        body = checked(LogAlertChangeSerializer, request.data)
+        return Response(LogAlertSerializer(logwatch.change_alert(alert, actor=actor_of(request), **body)).data)
+
     @extend_schema(responses={204: None})
     def delete(self, request: Request, container_id: str, alert_id: str) -> Response:
-        container = access.get_container(request.user, container_id, "containers.edit")
-        gone = LogAlert.objects.filter(container=container, pk=alert_id).first()
-        if gone is None:
-            raise NotFound("There is no such alert.")
-        gone.delete()
-        record("containers.log_alert_removed", actor=actor_of(request), target=target(container), before={"pattern": gone.pattern})
+        logwatch.remove_alert(self._editable(request, container_id, alert_id), actor=actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _editable(self, request: Request, container_id: str, alert_id: str) -> LogAlert:
+        container = access.get_container(request.user, container_id, "containers.edit")
+        found = LogAlert.objects.filter(container=container, pk=alert_id).first()
+        if found is None:
+            raise NotFound("There is no such alert.")
+        found.container = container  # with its node
+        return found

@@ -58,6 +58,8 @@ class LogAlert(models.Model):
     matched_text = models.CharField(max_length=500, blank=True)
     matches = models.PositiveIntegerField(default=0)
     problem = models.CharField(max_length=255, blank=True)  # why it could not be looked at last time
+    timeouts = models.PositiveSmallIntegerField(default=0)  # looks in a row in which its pattern took its node too long
+    paused_at = models.DateTimeField(null=True, blank=True)  # it did so too often: not looked at again before it is changed
 
     class Meta:
         ordering = ["created_at", "id"]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import time
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from django.db import transaction
 from django.db.models import F
 
 from agent.protocol.commands import LogsQuery
 from audit.models import Entry
+from audit.services import SYSTEM, record
 from containers import logs
 from containers.models import Container, Schedule, ScheduleRun, StatsMinute
-from containers.services import scheduleruns
+from containers.services import logwatch, scheduleruns
+from containers.services.publish import target
 from containers.services.schedules import next_at
 from lormas.common import clock
-from lormas.common.errors import Problem
+from lormas.common.errors import NodeSilent, NodeUnavailable, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -23,20 +28,65 @@ LATE_SECONDS = 120
 """A run that could not begin within this time was missed."""
 CRASHES_LOOKED_AT = timedelta(minutes=10)
 KEEP_RUNS = 50
+LOGS_SECONDS = 45.0
+"""Nodes are asked for lines for so long in one look; the whole look has 120 s (`containers.tasks`)."""
 CRASHED = ("containers.crashed", "containers.crash_loop")
 
 
 def look() -> dict[str, int]:
     """Begin what is due. Schedules of containers in the trash wait there; those of deleted ones are gone with them."""
     begun = by_the_clock()
-    for trigger, act in {"state": _state, "crash": _crash, "log": _log, "resource": _resource}.items():
-        found = Schedule.objects.filter(is_enabled=True, trigger=trigger, container__deleted_at__isnull=True)
-        for schedule in found.select_related("container__node", "author")[:2000]:
+    for trigger, act in {"state": _state, "crash": _crash, "resource": _resource}.items():
+        for schedule in _waiting(trigger):
             try:
                 begun += act(schedule, schedule.container)
             except Problem as problem:
                 log.info("schedules.not_looked_at", schedule=str(schedule.pk), reason=problem.detail)
-    return {"begun": begun, "advanced": scheduleruns.advance_due(), "forgotten": forget_old()}
+    advanced = scheduleruns.advance_due()
+    heard = by_the_log()
+    if heard:
+        advanced += scheduleruns.advance_due()
+    return {"begun": begun + heard, "advanced": advanced, "forgotten": forget_old()}
+
+
+def _waiting(trigger: str) -> list[Schedule]:
+    found = Schedule.objects.filter(is_enabled=True, trigger=trigger, container__deleted_at__isnull=True)
+    return list(found.select_related("container__node", "author")[:2000])
+
+
+def by_the_log() -> int:
+    """Those that wait for a line: their nodes are asked, so nothing else waits behind them. A node that does not answer is asked once a round; what
+    does not get its turn in time has it in one of the next."""
+    until, begun, silent = time.monotonic() + LOGS_SECONDS, 0, set()
+    found = _waiting("log")
+    random.shuffle(found)  # so that it is not always the same ones that come too late
+    for schedule in found:
+        if time.monotonic() > until:
+            break
+        if schedule.container.node_id in silent:
+            continue
+        try:
+            begun += _log(schedule, schedule.container)
+        except (NodeSilent, NodeUnavailable) as problem:
+            silent.add(schedule.container.node_id)
+            log.info("schedules.not_looked_at", schedule=str(schedule.pk), reason=problem.detail)
+        except Problem as problem:
+            log.info("schedules.not_looked_at", schedule=str(schedule.pk), reason=problem.detail)
+            if problem.code == logwatch.TOO_SLOW:
+                _too_slow(schedule)
+    return begun
+
+
+def _too_slow(schedule: Schedule) -> None:
+    """As with alerts (`logwatch.PAUSE_AFTER`): a pattern that takes its node too long time after time is switched off; its history says why."""
+    times = int(schedule.memory.get("slow", 0)) + 1
+    with transaction.atomic():
+        if not _remember(schedule, {**schedule.memory, "slow": times}) or times < logwatch.PAUSE_AFTER:
+            return
+        Schedule.objects.filter(pk=schedule.pk).update(is_enabled=False)
+        why = f"Switched off: its pattern took its node too long {times} times in a row. Change it to a simpler one, and switch it on."
+        scheduleruns.skip(schedule, key=f"slow:{clock.rfc3339(clock.now())}", cause="Waits for a line", why=why)
+        record("containers.schedule_paused", actor=SYSTEM, target=target(schedule.container), message=why, after={"schedule": schedule.name})
 
 
 def by_the_clock() -> int:
@@ -99,12 +149,8 @@ def _log(schedule: Schedule, container: Container) -> bool:
         return False
     if last == seen:
         return False
-    page = logs.read(container, LogsQuery(after=seen, search=schedule.when["pattern"], limit=100))
-    found = page.get("lines", [])
-    lines = [line for line in found if line[2] != "events"]
-    newest = int(found[-1][0]) if found else 0
-    # What was written between the two questions was looked through as well: a line begins one run.
-    reached = newest if page.get("more") and found else max(last, newest, int(page.get("last_seq", 0)))
+    # What was written between the two questions is looked through as well: a line begins one run.
+    lines, reached, _ = logwatch.read_on(container, schedule.when["pattern"], seen)
     if not _remember(schedule, {"seq": reached}) or not lines:
         return False
     return scheduleruns.begin(schedule, key=f"log:{lines[-1][0]}", cause=f"It wrote: {lines[-1][3]}"[:255])

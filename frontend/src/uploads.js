@@ -107,7 +107,7 @@ export class Uploads {
       if (job.state !== "running") return;
       if (done.ok) { offset = done.body.offset; lost = 0; if (done.body.entry) { this.remember(job, null); this.end(job, "done", bytes(size)); return; } continue; }
       if (done.status === 404) { this.remember(job, null); throw new Error(done.body.detail); }
-      if (done.status && done.status < 500 && done.status !== 409 && done.status !== 429) { this.remember(job, null); throw new Error(done.body.detail || `${done.status}`); }
+      if (done.status && done.status < 500 && done.status !== 409 && done.status !== 429) { this.remember(job, null); call("DELETE", `${this.host.api}/uploads/${job.id}`, { quiet: true }); throw new Error(done.body.detail || `${done.status}`); }
       if (done.body.code === "exists") { throw new Error(done.body.detail); }
       if (++lost > TRIES) throw new Error(done.body.detail || document.body.dataset.offline);
       await this.pause(job, lost - 1);

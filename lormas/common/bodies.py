@@ -1,13 +1,14 @@
 """Large bodies of requests and answers, a piece at a time, whoever is slow (SECURITY J03, F11).
 
 Daphne keeps a large body of a request in a temporary file, but hands all of it to the application's queue at once: an upload of 100 MB costs
-100 MB. Here the application gets the file instead, and reads on when it has taken the last piece. And daphne takes all that an application answers,
+100 MB; and Django would write it into a second file. Here Django gets the first one. And daphne takes all that an application answers,
 however slowly the client reads: a client that stops in a download of 100 MB costs 100 MB. Here a streamed answer waits for the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from typing import IO, Any, Final
@@ -19,7 +20,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Any], Awaitable[None]]
 
 SMALL_BYTES: Final = 256 * 1024
-PIECE_BYTES: Final = 64 * 1024
 KEY: Final = "lormas.body"
 REQUEST: Final = "lormas.request"
 STALLED_SECONDS: Final = 120.0
@@ -27,10 +27,11 @@ STALLED_SECONDS: Final = 120.0
 
 
 class Emptied:
-    """Stands in the request's place of the body: nothing to hand over, but closed with it."""
+    """Stands in the request's place of the body: nothing to hand over, and closed with it unless somebody has taken it over."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.is_taken = False
 
     @property
     def closed(self) -> bool:
@@ -40,7 +41,8 @@ class Emptied:
         return b""
 
     def close(self) -> None:
-        self._file.close()
+        if not self.is_taken:
+            self._file.close()
 
 
 class LazyServer:
@@ -53,8 +55,8 @@ class LazyServer:
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
             if size > SMALL_BYTES:
-                scope[KEY] = content
                 protocol.content = Emptied(content)
+                scope[KEY] = content, protocol.content
         if scope["type"] == "http":
             scope[REQUEST] = protocol
         return _original(server, protocol, scope)
@@ -68,27 +70,47 @@ def install() -> None:
     Server.create_application = LazyServer.create_application
 
 
+class Whole:
+    """`receive` of a request whose body lies in a file already. Call `take` first."""
+
+    def __init__(self, file: IO[bytes], stand_in: Emptied, receive: Receive) -> None:
+        self._file = file
+        self._stand_in = stand_in
+        self._receive = receive
+
+    async def take(self) -> IO[bytes]:
+        """The body, at its beginning; the caller closes it. From now on the client's going away takes it from nobody's hands.
+
+        Raises:
+            ClientGone: before that; it is closed.
+        """
+        message = await self._receive()  # the empty one in its place
+        if message["type"] == "http.disconnect" or self._file.closed:
+            self._file.close()
+            raise ClientGone
+        self._stand_in.is_taken = True
+        self._file.seek(0)
+        return self._file
+
+    async def __call__(self) -> Message:
+        return await self._receive()
+
+
+class ClientGone(Exception):
+    """There is nobody to answer."""
+
+
 def receiving(scope: Message, receive: Receive) -> Receive:
-    """`receive` of this request; of a large body it reads the file. The client's going away is told as ever."""
-    file: IO[bytes] | None = scope.pop(KEY, None)
-    if file is None:
-        return receive
-    is_over = False
+    """`receive` of this request; of a large body a `Whole`."""
+    held: tuple[IO[bytes], Emptied] | None = scope.pop(KEY, None)
+    return receive if held is None else Whole(*held, receive)
 
-    async def read() -> Message:
-        nonlocal is_over
-        if is_over:
-            return await receive()
-        try:
-            data = file.read(PIECE_BYTES)  # of the machine's own cache: it was written a moment ago
-        except ValueError:  # the client went away, and its file was closed
-            return {"type": "http.disconnect"}
-        if len(data) < PIECE_BYTES:
-            is_over = True
-            await receive()  # the empty one in its place
-        return {"type": "http.request", "body": data, "more_body": not is_over}
 
-    return read
+def drop_files(request: Any) -> None:
+    """What a form's parser had begun to write when it was stopped: else it lies there until somebody's memory is cleaned, on a disk that is full."""
+    for handler in getattr(request, "_upload_handlers", ()):
+        with contextlib.suppress(OSError):  # what it still held in memory finds no room either; the file goes all the same
+            handler.upload_interrupted()
 
 
 class Gate:

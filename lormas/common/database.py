@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sqlite3
 import time
@@ -46,9 +47,11 @@ class StorageFull(Problem):
 
 
 def trouble(error: BaseException) -> Problem | None:
-    """The problem that a database error means for who asked; None if it is a mistake of ours, which is a 500."""
+    """The problem that an error of the database, or a full disk, means for who asked; None if it is a mistake of ours, which is a 500."""
     if isinstance(error, PoolTimeout):
         return _unavailable()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # a form's file that found no place, say
+        return StorageFull("There is no room left on the panel's disk for what this takes; free some space and send it again.")
     if not isinstance(error, DatabaseError | InterfaceError):
         return None
     cause = error.__cause__ if error.__cause__ is not None else error

@@ -15,8 +15,11 @@ from typing import Any, Final
 
 import django
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
+
+from lormas.common.bodies import ClientGone, Whole
 
 KEPT: Final = 8
 """So many threads wait for requests; more are started when more requests come at once, and end with them."""
@@ -48,6 +51,15 @@ class Handler(ASGIHandler):
         """The chain in its sync mode, whatever is asked for, behind the one door from the event loop."""
         super().load_middleware(is_async=False)
         self._middleware_chain: Any = sync_to_async(self._middleware_chain, thread_sensitive=True)
+
+    async def read_body(self, receive: Any) -> Any:
+        """A large body is in a file already: it is not copied into another one."""
+        if not isinstance(receive, Whole):
+            return await super().read_body(receive)
+        try:
+            return await receive.take()
+        except ClientGone:
+            raise RequestAborted from None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As Django's; only the thread is lent."""

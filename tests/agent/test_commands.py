@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.protocol import commands
 from agent.protocol import messages as wire
 from agent.protocol.commands import CreatePayload, KillPayload
 from agent.runtimes.base import RuntimeFailure
@@ -72,12 +73,22 @@ async def test_results_are_kept_over_a_restart_until_acknowledged(inside: Any) -
         assert await again.outbox.unacknowledged_results() == []
 
 
-@pytest.mark.parametrize("kind", ["", "container.selfdestruct", "node.sync", "logs.read", "__class__", "container.create\x00", "exec.run"])
-async def test_unknown_commands_are_refused(inside: Any, kind: str) -> None:
-    """A04."""
+UNKNOWN = [
+    *("", "container.selfdestruct", "node.sync", "logs.read", "__class__", "container.create\x00", "exec.run"),
+    *(f"/v1.43{path}" for path in ("/plugins/pull", "/containers/create?name=x", "/exec/x/start", "/build", "/swarm/init", "/auth", "/system/df")),
+    *(f"{verb} /plugins/{number}/enable" for verb in ("GET", "POST", "PUT", "DELETE") for number in range(10)),
+    *(name for name in dir(TinyRuntime)),
+    *(odd for known in commands.COMMANDS for odd in (known.upper(), f" {known}", f"{known} ", f"{known}.x", known.replace(".", "/"), f"{known}\n")),
+]
+
+
+async def test_unknown_commands_are_refused(inside: Any) -> None:
+    """A04, CVE-2026-44848: two hundred and more that are not on the list: paths of the engine, its methods, near misses of known ones."""
+    assert len(set(UNKNOWN)) > 200
     async with inside() as i:
-        result = await i.run(command_of(kind))
-        assert result.error is not None and result.error.code == "unknown_command"
+        for kind in dict.fromkeys(UNKNOWN):
+            result = await i.run(command_of(kind))
+            assert result.error is not None and result.error.code == "unknown_command", kind
         assert i.runtime.calls == []
 
 

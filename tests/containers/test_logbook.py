@@ -24,7 +24,7 @@ from containers.models import Container, KeptLog, LogAlert
 from containers.services import act, delete_container, logkeeping, logwatch
 from lormas import systemlog
 from lormas.common import clock, live
-from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable
+from lormas.common.errors import Conflict, NodeSilent, NodeUnavailable, Refused
 from nodes.commands import payload_of
 from nodes.models import Node
 from nodes.services import register_node
@@ -329,6 +329,115 @@ def test_a_search_that_ends_before_its_time_goes_on_in_parts_and_loses_nothing(
     assert logwatch.watch_logs() == 0
     told.refresh_from_db()
     assert told.seen_seq == 2501 and "simpler pattern" in told.problem
+
+
+def slow_pattern(monkeypatch: pytest.MonkeyPatch, nodes: Nodes, pattern: str) -> None:
+    """What a node answers whose process for such a search was killed (tests/agent/logs/test_query.py has the real one)."""
+    whole = nodes.read
+
+    def read(container: Container, query: LogsQuery) -> dict[str, Any]:
+        if query.search == pattern:
+            nodes.asked.append((container.pk, query))
+            raise Refused("The search took too long: use a simpler pattern or a shorter time.", code="timeout")
+        return whole(container, query)
+
+    monkeypatch.setattr(logs, "read", read)
+
+
+def test_a_pattern_that_is_too_slow_time_after_time_is_paused_and_goes_on_when_it_is_changed(
+    running: Container, alice: Any, bob: Any, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J11: it costs its node six seconds of a processor each minute for nothing. Others go on, and its page says why."""
+    slow_pattern(monkeypatch, nodes, "regex:(a+)+$")
+    slow, good = watch(running, "regex:(a+)+$"), watch(running, "needle")
+    nodes.write(running, "aaaa!", "needle")
+    for _ in range(logwatch.PAUSE_AFTER - 1):
+        logwatch.watch_logs()
+    slow.refresh_from_db()
+    assert (slow.timeouts, slow.paused_at) == (logwatch.PAUSE_AFTER - 1, None) and "simpler pattern" in slow.problem
+    logwatch.watch_logs()
+    asked = len(nodes.asked)
+    logwatch.watch_logs()
+    assert [query.search for _, query in nodes.asked[asked:]] == ["needle"], "it is not asked for any more"
+    slow.refresh_from_db()
+    good.refresh_from_db()
+    assert slow.paused_at is not None and (good.matches, good.paused_at) == (1, None)
+    assert Entry.objects.get(action="containers.log_alert_paused").after == {"pattern": "regex:(a+)+$"}
+    address = f"/api/containers/{running.pk}/log-alerts"
+    assert "paused until it is changed" in api(alice).get(address).json()[0]["problem"]
+    page = Client()
+    page.force_login(alice)
+    assert "Its pattern took its node too long" in page.get(f"/containers/{running.pk}/settings").content.decode()
+
+    one = f"{address}/{slow.pk}"
+    assert api(bob).patch(one, {"pattern": "a!"}, format="json").status_code == 404
+    assert api(alice).patch(one, {"pattern": "regex:("}, format="json").status_code == 400
+    assert api(alice).patch(f"{address}/{running.pk}", {"pattern": "a!"}, format="json").status_code == 404
+    slow.refresh_from_db()
+    assert slow.paused_at is not None, "what was refused changes nothing"
+    changed = api(alice).patch(one, {"pattern": "regex:a!"}, format="json")
+    assert (changed.status_code, changed.json()["paused_at"], changed.json()["problem"]) == (200, None, "")
+    nodes.write(running, "aaaa! again")
+    assert logwatch.watch_logs() == 1
+    slow.refresh_from_db()
+    assert (slow.matches, slow.matched_text, slow.timeouts) == (1, "aaaa! again", 0), "from now on"
+    assert Entry.objects.filter(action="containers.log_alert_changed").count() == 1
+
+
+def test_looks_that_were_in_time_or_not_the_patterns_fault_pause_nothing(
+    running: Container, nodes: Nodes, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = watch(running, "regex:slow?")
+    whole = nodes.read
+    nodes.write(running, "slow")
+    for _ in range(2):
+        slow_pattern(monkeypatch, nodes, "regex:slow?")
+        for _ in range(logwatch.PAUSE_AFTER - 1):
+            logwatch.watch_logs()
+        monkeypatch.setattr(logs, "read", whole)
+        logwatch.watch_logs()
+    alert.refresh_from_db()
+    assert (alert.timeouts, alert.paused_at, alert.matches) == (0, None, 1), "not in a row"
+    nodes.silent = {node.pk}
+    for _ in range(logwatch.PAUSE_AFTER + 1):
+        logwatch.watch_logs()
+    alert.refresh_from_db()
+    assert (alert.timeouts, alert.paused_at) == (0, None) and "did not answer" in alert.problem
+
+
+@pytest.mark.parametrize("timeouts", [0, logwatch.PAUSE_AFTER - 1])
+def test_what_is_changed_while_it_is_looked_at_is_not_blamed_for_what_it_was(
+    running: Container, alice: Any, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, timeouts: int
+) -> None:
+    """The person is faster than the first, or the fifth, look's end."""
+    alert = watch(running, "regex:(a+)+$", timeouts=timeouts)
+
+    def read(container: Container, query: LogsQuery) -> dict[str, Any]:
+        logwatch.change_alert(LogAlert.objects.select_related("container__node").get(), actor=alice.as_actor(), pattern="a!")
+        raise Refused("The search took too long.", code="timeout")
+
+    monkeypatch.setattr(logs, "read", read)
+    logwatch.watch_logs()
+    alert.refresh_from_db()
+    assert (alert.pattern, alert.timeouts, alert.paused_at, alert.problem) == ("a!", 0, None, "")
+    assert not Entry.objects.filter(action="containers.log_alert_paused").exists()
+
+
+def test_the_page_changes_and_switches_off_without_a_script(running: Container, alice: Any, bob: Any, nodes: Nodes) -> None:
+    page = Client()
+    page.force_login(alice)
+    alert = watch(running, "needle", paused_at=clock.now(), timeouts=5)
+    address, settings = f"/containers/{running.pk}/alerts/{alert.pk}", f"/containers/{running.pk}/settings"
+    assert page.post(address, {"pattern": "nail"}).status_code == 302
+    assert list(LogAlert.objects.values_list("pattern", "is_enabled", "paused_at")) == [("nail", False, None)]
+    assert "Switched off" in page.get(settings).content.decode()
+    for wrong in ("regex:(", "x"):
+        page.post(address, {"pattern": wrong, "on": "1"})
+    assert not LogAlert.objects.get().is_enabled
+    page.post(address, {"pattern": "nail", "on": "1"})
+    assert LogAlert.objects.get().is_enabled and "Not seen yet." in page.get(settings).content.decode()
+    page.force_login(bob)
+    assert page.post(address, {"pattern": "theirs", "on": "1"}).status_code == 404
 
 
 def test_of_two_workers_that_look_at_once_one_tells(running: Container, nodes: Nodes) -> None:

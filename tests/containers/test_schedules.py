@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
+from audit.models import Entry
 from audit.services import SYSTEM, record
 from containers.models import Container, ContainerUserGrant, Schedule, ScheduleRun, StatsMinute
 from containers.schedule_rules import next_runs
@@ -325,3 +326,95 @@ def test_a_trigger_that_was_just_made_sees_the_first_line_after_it(running: Cont
     lines.append([3, "2026-01-01T00:00:02Z", "application", "Stopping? Stop"])
     assert scheduletime.look()["begun"] == 1
     assert made.runs.get().key == "log:3"
+
+
+class Told:
+    """A node as `live.ask_node` knows it: its lines; how it answers a search."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lines = [[1, "2026-01-01T00:00:00Z", "application", "old"]]
+        self.searches: list[tuple[Any, str]] = []
+        self.trouble: Exception | None = None
+        monkeypatch.setattr(live, "ask_node", self.ask)
+
+    def ask(self, node: Any, _kind: str, *, payload: dict[str, Any], **_rest: Any) -> dict[str, Any]:
+        after, word = payload.get("after", -1), payload.get("search", "")
+        before = payload.get("before", -1)
+        if word:
+            self.searches.append((node, word))
+        if self.trouble is not None and (word or isinstance(self.trouble, live.NodeTimeout)):
+            raise self.trouble
+        found = [line for line in self.lines if line[0] > after and (before < 0 or line[0] < before) and word in str(line[3])]
+        return {"lines": found, "last_seq": self.lines[-1][0], "more": False}
+
+    def write(self, text: str) -> None:
+        self.lines.append([self.lines[-1][0] + 1, "2026-01-01T00:00:01Z", "application", text])
+
+
+def test_a_pattern_that_is_too_slow_time_after_time_switches_its_schedule_off_and_says_why(
+    running: Container, alice: Any, plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J11: as with alerts. It goes on when it is changed and switched on."""
+    told = Told(monkeypatch)
+    made = plan(trigger="log", when={"pattern": "regex:(a+)+$"})
+    slow = live.NodeRefused("timeout", "The search took too long: use a simpler pattern or a shorter time.")
+    for number in range(6):
+        told.write(f"aaaa! {number}")
+        told.trouble = slow if number != 2 else None  # in time once: it is counted from there
+        scheduletime.look()
+    made.refresh_from_db()
+    assert made.is_enabled and made.memory["slow"] == 3
+    for _ in range(3):
+        told.write("aaaa!")
+        scheduletime.look()
+    made.refresh_from_db()
+    assert not made.is_enabled and len(told.searches) == 8, "it is not asked for any more"
+    assert [run[0] for run in runs(made)] == ["skipped"] and "took its node too long 5 times in a row" in runs(made)[0][1]
+    assert Entry.objects.get(action="containers.schedule_paused").after == {"schedule": "nightly"}
+    browser = Client()
+    browser.force_login(alice, backend="accounts.backends.EmailOrUsernameBackend")
+    assert "took its node too long" in browser.get(f"/containers/{running.pk}/schedules/{made.pk}").content.decode()
+    told.trouble = None
+    schedules.change(made, user=alice, actor=SYSTEM, given={"when": {"pattern": "a!"}, "is_enabled": True})
+    told.write("aaaa! now")
+    assert scheduletime.look()["begun"] == 1
+    assert made.runs.order_by("-created_at").first().cause == "It wrote: aaaa! now"
+
+
+def test_a_silent_node_costs_a_look_one_question_and_nothing_waits_behind_it(running: Container, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question to it takes ten seconds: five schedules that wait for a line would hold up those by the clock, and runs that go on."""
+    told = Told(monkeypatch)
+    waits = [plan(name=f"w{number}", trigger="log", when={"pattern": "Done"}) for number in range(5)]
+    clocked = plan(WAIT, name="clock")
+    due(clocked)
+    told.write("Done")
+    told.trouble = live.NodeTimeout()
+    asked: list[str] = []
+    whole = told.ask
+
+    def ask(node: Any, kind: str, **fields: Any) -> dict[str, Any]:
+        asked.append(clocked.runs.get().steps[0]["state"])
+        return whole(node, kind, **fields)
+
+    monkeypatch.setattr(live, "ask_node", ask)
+    assert scheduletime.look()["begun"] == 1
+    assert asked == ["running"], "the one by the clock went on before anybody waited for the node"
+    told.trouble = None
+    assert scheduletime.look()["begun"] == 5, "nothing was lost meanwhile"
+    assert {one.runs.get().cause for one in waits} == {"It wrote: Done"}
+
+
+def test_what_could_not_be_searched_in_time_is_not_passed_over(running: Container, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node says that there is more, and found nothing until then: it is asked for a part."""
+    told = Told(monkeypatch)
+    made = plan(trigger="log", when={"pattern": "Done"})
+    told.write("Done")
+    whole = told.ask
+
+    def hurried(node: Any, kind: str, *, payload: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        if payload.get("search") and payload.get("before", -1) < 0:
+            return {"lines": [], "last_seq": told.lines[-1][0], "more": True}
+        return whole(node, kind, payload=payload, **rest)
+
+    monkeypatch.setattr(live, "ask_node", hurried)
+    assert scheduletime.look()["begun"] == 1 and made.runs.get().key == "log:2"

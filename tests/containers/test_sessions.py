@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from accounts.models import User
 from audit.services import SYSTEM
@@ -193,6 +195,29 @@ def test_a_copy_is_an_ordinary_container_unless_it_is_asked_to_be_a_session(sess
     settings.MAX_SESSIONS = 3
     third = alice_api.post(address, {"name": "third", "session": True}, format="json").json()["id"]
     assert ContainerSettings.objects.get(container_id=third).idle_timeout_seconds == settings.SESSION_IDLE_TIMEOUT
+
+
+def test_the_page_says_what_a_copy_of_a_session_is_and_makes_what_was_ticked(
+    session: Container, make: Any, agent: Any, alice: Any, settings: Any
+) -> None:
+    page = Client()
+    page.force_login(alice)
+    address = f"/containers/{session.pk}/duplicate"
+    asked = page.get(address).content.decode()
+    assert "a copy is an ordinary one unless you tick this" in asked and 'name="session"' in asked
+    assert page.post(address, {"name": "plain", "start": "1"}).status_code == 302
+    assert not Container.objects.get(name="plain").is_session
+    refused = page.post(address, {"name": "again", "start": "1", "session": "1"})
+    shown = refused.content.decode()
+    assert refused.status_code == 400 and "session containers run" in shown, "the only place is taken"
+    assert re.search(r'name="session"[^>]* checked', shown), "what was ticked is still ticked"
+    assert not Container.objects.filter(name="again").exists()
+    settings.MAX_SESSIONS = 2
+    assert page.post(address, {"name": "again", "start": "1", "session": "1"}).status_code == 302
+    assert Container.objects.get(name="again").is_session
+    ordinary, _ = make("web")
+    agent.done(ordinary, "running")
+    assert 'name="session"' not in page.get(f"/containers/{ordinary.pk}/duplicate").content.decode()
 
 
 def test_a_stopped_one_that_is_moved_to_be_started_elsewhere_needs_a_place(session: Container, alice: Any, bob: Any, agent: Any) -> None:

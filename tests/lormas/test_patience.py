@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,73 @@ def test_a_body_has_a_bound_before_anybody_is_asked_who_they_are(path: bytes, mo
     assert chunked.served == [] and chunked.transport.value().startswith(b"HTTP/1.1 413 ")
     chunked.channel.dataReceived(b"0\r\n\r\n")
     assert chunked.served == [], "what comes after the refusal is not read"
+
+
+class Full:
+    """A disk without room, as a file meets it: with the piece that it can't write, or with what it still held in memory."""
+
+    def __init__(self, after: int) -> None:
+        self.left, self.closed = after, False
+
+    def write(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        self.closed = True
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_disk_that_fills_while_a_body_comes_refuses_it_and_keeps_nothing(coded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J03: each of many bodies had room when it began. The client hears why though it still sends."""
+    file = Full(after=1000)
+    monkeypatch.setattr("twisted.web.http._getContentFile", lambda _length: file)
+    client = Connection()
+    told = b"Transfer-Encoding: chunked\r\n\r\n" if coded else b"Content-Length: 5000\r\n\r\n"
+    client.channel.dataReceived(b"PUT " + FILES + HOSTS + told)
+    for _ in range(20):
+        client.channel.dataReceived(b"64\r\n" + b"x" * 100 + b"\r\n" if coded else b"x" * 100)
+    answer = client.transport.value()
+    assert answer.startswith(b"HTTP/1.1 507 ") and answer.count(b"HTTP/1.1") == 1 and b'"code": "storage_full"' in answer
+    assert file.closed and client.served == []
+    assert not client.over
+    client.clock.advance(patience.LINGER_SECONDS)
+    assert client.over
+
+
+def test_not_even_a_file_for_the_body_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """J03"""
+
+    def full(_length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("twisted.web.http._getContentFile", full)
+    client = Connection()
+    client.channel.dataReceived(b"PUT " + FILES + HOSTS + b"Content-Length: 500000\r\n\r\n" + b"x" * 100)
+    assert client.transport.value().startswith(b"HTTP/1.1 507 ") and client.served == []
+
+
+@pytest.mark.parametrize(("path", "least"), [(b"/api/auth/sign-in", 500), (FILES, 1000)])
+def test_the_room_is_looked_at_again_while_a_body_comes(path: bytes, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J03: bodies of a usual size leave a twentieth of a small disk, large ones a tenth, whoever else fills it meanwhile."""
+    disk = SimpleNamespace(total=10_000, free=9_000)
+    monkeypatch.setattr(patience.shutil, "disk_usage", lambda _folder: disk)
+    monkeypatch.setattr(patience, "OTHER_BYTES", 3000 if path != FILES else 100)
+    monkeypatch.setattr(patience, "LOOK_BYTES", 200)
+    client = Connection()
+    client.channel.dataReceived(b"PUT " + path + HOSTS + b"Content-Length: 2000\r\n\r\n" + b"x" * 300)
+    disk.free = least
+    client.channel.dataReceived(b"x" * 300)
+    assert client.transport.value() == b"", "there is enough still"
+    disk.free = least - 1
+    client.channel.dataReceived(b"x" * 300)
+    assert client.transport.value().startswith(b"HTTP/1.1 507 ")
+    client.channel.dataReceived(b"x" * 1100)
+    assert client.served == []
+    client.channel.connectionLost()
+    client.clock.advance(patience.LINGER_SECONDS)  # nothing is left to be called
 
 
 def test_the_panel_takes_its_connections_so() -> None:

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 from django.core import serializers
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.protocol import frames
 from agent.protocol import messages as wire
 from agent.protocol.commands import StartPayload
 from audit.services import SYSTEM
 from containers.models import Container, StatsMinute, StatsSample
-from nodes import commands
+from lormas.common import live
+from nodes import commands, tokens
 from nodes.models import Command, Node, Operation
 from nodes.services import register_node
 from tests.nodes.rig import FakeAgent, Panel, hello, joined, report
@@ -186,3 +188,32 @@ async def test_two_thousand_malformed_frames_change_nothing_and_kill_nothing(
 async def _drain(agent: FakeAgent) -> None:
     async for _ in agent.socket:
         pass
+
+
+async def test_a_bulk_socket_opens_for_the_node_that_was_asked_for_this_stream_once_and_for_nobody_else(
+    panel: Panel, registered: Any, theirs: Any, in_thread: Any
+) -> None:
+    """F02, D04: without a token, with a wrong one, with another node's, for a stream that nobody asked for, and at addresses that are no route."""
+    node, token = registered
+    other = await in_thread(tokens.issue, theirs["node"])
+    stream, base = str(uuid.uuid4()), panel.url.replace("http", "ws")
+
+    async def opens(path: str, given: str) -> bool:
+        try:
+            async with connect(f"{base}{path}", additional_headers={"Authorization": f"Bearer {given}"} if given else {}, proxy=None):
+                return True
+        except InvalidStatus as refused:
+            assert refused.response.status_code == 403
+            return False
+
+    at = f"/api/ws/nodes/streams/{stream}"
+    for path, given in (
+        (at, ""), (at, "nonsense"), (at, token), ("/api/ws/nodes/streams/nothing", token), ("/api/ws/nodes/streams/", token),
+        ("/api/ws/other", token), ("/api/ws", token), ("/", token), ("/ws/more", token),
+    ):  # fmt: skip
+        assert not await opens(path, given), (path, given)
+    await live.hub().expect(f"bulk:{stream}", str(node.pk), seconds=30)
+    assert not await opens(at, other), "it was asked of another node"
+    await live.hub().expect(f"bulk:{stream}", str(node.pk), seconds=30)
+    assert await opens(at, token)
+    assert not await opens(at, token), "once"

@@ -14,6 +14,7 @@ from rest_framework import exceptions as drf_errors
 from rest_framework.response import Response
 
 from lormas.common.api import problems, throttling
+from lormas.common.bodies import drop_files
 from lormas.common.database import trouble
 from lormas.common.errors import FieldError, Problem
 
@@ -106,6 +107,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         error = drf_errors.Throttled(wait)
     found = trouble(error)
     if found is not None:
+        if isinstance(error, OSError):
+            drop_files(http_request)
         log.error("api.database_trouble", path=getattr(http_request, "path", ""), code=found.code, error=str(error)[:300])
         error = found
     if isinstance(error, Problem) and error.verdict is not None and http_request is not None:

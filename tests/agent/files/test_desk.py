@@ -6,9 +6,13 @@ After each test the canaries are whole (see the fixture).
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
+import subprocess
+import sys
 import tarfile
+import threading
 from io import BytesIO
 from typing import Any
 
@@ -161,6 +165,57 @@ def test_writing_that_breaks_off_leaves_the_old_content(desk: Desk) -> None:
     (desk.folder / "file").write_text("old")
     assert desk.refused("write", Sent(b"half", breaks=True), path="file") == "cancelled"
     assert (desk.folder / "file").read_text() == "old" and os.listdir(desk.folder) == ["file"]
+
+
+DIES = """
+import asyncio, sys
+from pathlib import Path
+from agent.protocol.bulk import FRAME_BYTES
+from tests.agent.files.conftest import Desk, Sent
+
+class Endless(Sent):
+    async def content(self):
+        print("ready", flush=True)
+        while True:
+            yield b"n" * FRAME_BYTES
+
+desk = Desk(Path(sys.argv[1]), Path(sys.argv[1]))
+desk.carry("write", Endless(), path="file")
+"""
+
+
+def test_an_agent_that_dies_while_a_file_comes_leaves_the_old_one_and_no_half_of_a_new_one(desk: Desk) -> None:
+    """B15: killed at any moment."""
+    (desk.folder / "file").write_text("old")
+    for number in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", DIES, str(desk.folder)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        threading.Event().wait(0.01 * number)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        assert (desk.folder / "file").read_text() == "old"
+        assert os.listdir(desk.folder) == ["file"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_where_no_file_can_be_nameless_it_has_a_name_for_the_time_being(desk: Desk, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    """B15"""
+    opens = os.open
+
+    def older(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no")
+        return opens(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", older)
+    if is_there:
+        (desk.folder / "file").write_text("old")
+    assert desk.refused("write", Sent(b"half", breaks=True), path="file") == "cancelled"
+    assert os.listdir(desk.folder) == ["file"] * is_there
+    desk.carry("write", Sent(b"new"), path="file")
+    assert (desk.folder / "file").read_text() == "new" and os.listdir(desk.folder) == ["file"]
 
 
 def test_of_two_who_edit_the_second_is_told(desk: Desk) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +70,24 @@ async def test_the_fork_limit_holds(docker_bench: Any, collect: Any) -> None:
     container_id = await docker_bench.started(limits=Limits(pids=12))
     session = await docker_bench.runtime.exec(container_id, ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 5 & done; wait"])
     assert b"fork" in (await collect(session))["stderr"]
+
+
+async def test_a_flood_of_output_takes_so_much_of_the_engines_disk_and_no_more(docker_bench: Any) -> None:
+    """J09: four times what is kept is written, and the engine's own files never have more than three of ten megabytes (and what is just rotated)."""
+    line = "x" * 8191
+    flood = "line=$(printf %8191s | tr ' ' x); n=0; while [ $n -lt 15000 ]; do echo $line; n=$((n+1)); done"
+    container_id = await docker_bench.started(command=["sh", "-c", flood])
+    item = await docker_bench.runtime._finder.item(container_id)
+    folder = Path(item["LogPath"]).parent
+    if not folder.is_dir():
+        pytest.skip("the engine's disk is not this machine's")
+    most = 0
+    async with asyncio.timeout(120):
+        while await docker_bench.state(container_id) == "running":
+            most = max(most, sum(path.stat().st_size for path in folder.glob("*-json.log*")))
+            await asyncio.sleep(0.05)
+    assert 15_000 * len(line) > 4 * 30 * 1000**2 > 2 * most > 20 * 1000**2, most
+    assert most < 42 * 1024**2
 
 
 async def test_too_much_memory_kills_it_and_is_told(docker_bench: Any) -> None:
