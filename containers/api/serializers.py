@@ -18,7 +18,7 @@ from containers.spec import Asked
 from containers.states import allowed_actions
 from containers.variables import shown_variables
 from eggs.access import get_egg
-from lormas.common.api.serializers import StrictSerializer
+from lormas.common.api.serializers import ModelSerializer, StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
 from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
@@ -162,7 +162,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
     )
 
 
-class PortSerializer(serializers.ModelSerializer[Port]):
+class PortSerializer(ModelSerializer[Port]):
     """A published port."""
 
     class Meta:
