@@ -23,7 +23,7 @@ MAX_BEHIND_SECONDS = 3600.0
 _MOST = 1 << 62
 AMOUNTS = (
     "cpu_core_seconds", "memory_byte_seconds", "disk_byte_seconds", "network_rx_bytes", "network_tx_bytes", "running_seconds", "seconds_unmeasured",
-    "seconds_without_cpu",
+    "seconds_without_cpu", "seconds_without_disk",
 )  # fmt: skip
 """Columns of UsageHour, as `billing.meter.Amounts` has them."""
 _CURSOR = ("container_id", "at_unix", "started_at", "cpu_seconds", "network_rx_bytes", "network_tx_bytes", "memory_bytes", "disk_bytes")
@@ -81,7 +81,7 @@ def reading(sample: ContainerStats, at: float, shift: float) -> Reading:
         rx=_bounded(sample.network_rx_bytes),
         tx=_bounded(sample.network_tx_bytes),
         memory=_bounded(sample.memory_bytes),
-        disk=_bounded(sample.disk_bytes),
+        disk=None if sample.disk_bytes is None else _bounded(sample.disk_bytes),
     )
 
 

@@ -162,7 +162,7 @@ def _sample(subject: UUID, now: datetime, s: ContainerStats) -> StatsSample:
         block_read_bytes=_fit(s.block_read_bytes),
         block_write_bytes=_fit(s.block_write_bytes),
         pids=_fit(s.pids, 2**31 - 1),
-        disk_bytes=_fit(s.disk_bytes),
+        disk_bytes=None if s.disk_bytes is None else _fit(s.disk_bytes),
     )
 
 
@@ -217,12 +217,13 @@ def _roll_up(cursor: Any, ids: list[Any], samples: list[StatsSample]) -> None:
     greatest = _GREATEST[connection.vendor]
     table = StatsMinute._meta.db_table
     counters = ("network_rx_bytes", "network_tx_bytes", "block_read_bytes", "block_write_bytes", "disk_bytes")
+    latest = {**{c: f"excluded.{c}" for c in counters}, "disk_bytes": f"COALESCE(excluded.disk_bytes, {table}.disk_bytes)"}
     sql = (
         f"INSERT INTO {table} (subject_id, minute, count, cpu_sum, cpu_max, memory_sum, memory_max, {', '.join(counters)})"  # noqa: S608 - names from the model
         " VALUES (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (subject_id, minute) DO UPDATE SET"
         f" count = {table}.count + 1, cpu_sum = {table}.cpu_sum + excluded.cpu_sum, cpu_max = {greatest}({table}.cpu_max, excluded.cpu_max),"
         f" memory_sum = {table}.memory_sum + excluded.memory_sum, memory_max = {greatest}({table}.memory_max, excluded.memory_max), "
-        + ", ".join(f"{c} = excluded.{c}" for c in counters)
+        + ", ".join(f"{c} = {value}" for c, value in latest.items())
     )
     minute = StatsMinute._meta.get_field("minute").get_db_prep_value(samples[0].time.replace(second=0, microsecond=0), connection)
     cursor.executemany(
