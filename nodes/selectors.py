@@ -25,7 +25,7 @@ _SEEN = (
 """Columns, in the order of NodeView's first fields. Not whole rows: a fleet of 200 is read for each container that is placed."""
 
 
-def _taints(kept: list[dict[str, str]]) -> tuple[Taint, ...]:
+def _taints(kept: list[Any]) -> tuple[Taint, ...]:
     return tuple(Taint(key=t["key"], value=t.get("value", ""), effect=t["effect"]) for t in kept)
 
 
@@ -47,11 +47,14 @@ def placement_views(
     taken, there = ports_taken or {}, running or {}
     alone = overcommit_of(None)
     views = []
-    for pk, *row in found.values_list(*_SEEN):
-        if row[4] is None:
-            row[11:14] = alone
-        row[17] = _taints(row[17])
-        views.append(NodeView(pk, *row, taken.get(pk, frozenset()), there.get(pk, NOTHING_RUNS), trouble.get(pk, "")))
+    for columns in found.values_list(*_SEEN):
+        row: list[Any] = list(columns)
+        if row[5] is None:
+            row[12:15] = alone
+        row[18] = _taints(row[18])
+        pk = row[0]
+        held, runs = taken.get(pk, frozenset()), there.get(pk, NOTHING_RUNS)
+        views.append(NodeView(*row, ports_taken=held, running=runs, trouble=trouble.get(pk, "")))
     return views
 
 

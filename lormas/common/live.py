@@ -251,7 +251,7 @@ class Hub:
         except (redis.RedisError, OSError) as error:
             log.warning("live.not_asked", prefix=prefix, error=str(error))
             return here
-        return here | {bytes(channel).decode().removeprefix(PREFIX) for channel in found}
+        return here | {channel.decode().removeprefix(PREFIX) for channel in found if isinstance(channel, bytes)}
 
     def _deliver(self, channel: str, data: bytes) -> None:
         for tap in tuple(self._taps.get(channel, ())):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from lormas.quickstart import garbage
 from lormas.quickstart.config import STOP_SECONDS
 from lormas.quickstart.leash import never_outlive_supervisor
 
@@ -38,6 +39,7 @@ class Identified:
 
 
 def main() -> None:
+    garbage.rest()
     never_outlive_supervisor(grace=STOP_SECONDS)
     try:
         import uvloop
@@ -53,11 +55,14 @@ def main() -> None:
 
     run_id = os.environ.get("LORMAS_RUN_ID", "")
     from django.conf import settings
+    from django.urls import get_resolver
 
     from audit.sealer import Sealer  # apps are loaded by now
 
+    _ = get_resolver().url_patterns  # all pages and doors: the first request would load them
+
     Sealer().start()
-    Server(
+    server = Server(
         application=Identified(application, run_id) if run_id else application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         signal_handlers=True,
@@ -68,7 +73,9 @@ def main() -> None:
         websocket_connect_timeout=10,
         application_close_timeout=3,
         server_name="lormas",
-    ).run()
+    )
+    garbage.loaded()
+    server.run()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from lormas.quickstart import garbage
 from lormas.quickstart.config import STOP_SECONDS
 from lormas.quickstart.leash import never_outlive_supervisor
 
@@ -23,6 +24,7 @@ def _keep_logging(**_: object) -> None:
 
 
 def main() -> None:
+    garbage.rest()
     never_outlive_supervisor(grace=STOP_SECONDS)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from celery.beat import EmbeddedService
@@ -51,6 +53,7 @@ def main() -> None:
         hostname=f"quickstart@{os.uname().nodename}",
         quiet=True,
     )
+    garbage.loaded()
     beat.start()
     threading.Thread(target=keep_beat_alive, name="beat-guard", daemon=True).start()
     worker.start()
