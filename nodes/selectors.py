@@ -53,8 +53,8 @@ def placement_views(
             row[12:15] = alone
         row[18] = _taints(row[18])
         pk = row[0]
-        held, runs = taken.get(pk, frozenset()), there.get(pk, NOTHING_RUNS)
-        views.append(NodeView(*row, ports_taken=held, running=runs, trouble=trouble.get(pk, "")))
+        row += [taken.get(pk, frozenset()), there.get(pk, NOTHING_RUNS), trouble.get(pk, "")]
+        views.append(NodeView(*row))
     return views
 
 
