@@ -21,6 +21,7 @@ from accounts.limits import too_many
 from accounts.models import ApiKey, User
 from audit.services import Actor, Target, record
 from lormas.common import clock, live
+from lormas.common.database import one
 from lormas.common.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, NotSignedIn, Refused, TooMany
 from lormas.common.ratelimit import Limit, LimiterDown
 
@@ -160,7 +161,7 @@ def user_for_key(secret: str, *, address: str | None) -> User:
         NotSignedIn: unknown, deleted, expired, from another address, owner deactivated. TooMany: too many wrong ones from this address.
     """
     sound = len(secret) == _LENGTH and secret.isascii() and secret[len(MARK) :].isalnum()
-    key: ApiKey | None = alive().filter(prefix=secret[: len(MARK) + _PREFIX_CHARS]).first() if sound else None
+    key: ApiKey | None = one(alive().filter(prefix=secret[: len(MARK) + _PREFIX_CHARS])) if sound else None
     matches = constant_time_compare(_digest(secret), key.digest if key is not None else "0" * 64)
     if key is None or not matches or not _allowed(key, address):
         raise _refuse(address)

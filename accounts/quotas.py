@@ -11,6 +11,7 @@ from uuid import UUID
 
 from accounts.capabilities import ADMINISTRATOR
 from accounts.models import Quota, Role, User
+from lormas.common.database import one
 from lormas.common.errors import Forbidden
 
 
@@ -62,11 +63,11 @@ def allowance_of(user_id: UUID, *, lock: bool = False) -> Allowance:
     rows = User.objects.select_related("role")
     if lock:
         rows = rows.select_for_update(of=("self",), no_key=True)
-    user = rows.filter(pk=user_id).first()
+    user = one(rows.filter(pk=user_id))
     if user is None or is_exempt(user):
         return NO_LIMIT
     role = Quota.objects.filter(role_id=user.role_id) if user.role_id is not None else Quota.objects.none()
-    return _read(Quota.objects.filter(user_id=user_id).first() or role.first()) or NO_LIMIT
+    return _read(one(Quota.objects.filter(user_id=user_id)) or one(role)) or NO_LIMIT
 
 
 def check_held(by: User, allowance: Allowance | None) -> None:

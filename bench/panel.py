@@ -131,6 +131,21 @@ def memory_bytes(pid: int) -> int:
     return 0
 
 
+def private_bytes(pid: int) -> int:
+    """Memory that is the process' own. Pages of mapped files are not in it: the system takes those back when it likes, and a database's mapped
+    pages grow with what was ever read of it."""
+    for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if row.startswith("Pss_Anon:"):
+            return int(row.split()[1]) * 1024
+    return 0
+
+
+def processor_seconds(pid: int) -> float:
+    """What the process has used so far, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
 def panel(*, agent: bool = True, **env: str) -> Iterator[Panel]:
     """Start, wait until it is ready, and sign in."""

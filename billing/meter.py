@@ -31,10 +31,10 @@ class Reading(NamedTuple):
     rx: int
     tx: int
     memory: int
-    disk: int
+    disk: int | None
 
 
-Amounts = tuple[float, float, float, int, int, float, float, float]
+Amounts = tuple[float, float, float, int, int, float, float, float, float]
 """Of one hour, in the order of `billing.metering.AMOUNTS`."""
 
 
@@ -64,7 +64,8 @@ def metered(before: Reading | None, now: Reading, *, cores: float, born: float) 
         cpu = min(cpu, (elapsed + SLACK_SECONDS) * cores) if cores > 0 else cpu
     rx, tx = now.rx - (base.rx if base else 0), now.tx - (base.tx if base else 0)
     memory = (base.memory + now.memory) / 2 if base else float(now.memory)
-    disk = (base.disk + now.disk) / 2 if base else float(now.disk)
+    disks = [one.disk for one in (base, now) if one is not None and one.disk is not None]
+    disk = sum(disks) / len(disks) if disks else None
     sampled = elapsed <= GAP_SECONDS
     # One start on both sides of a gap: it ran all the while. Where no start is told, nobody knows.
     ran = sampled or bool(now.started_at and (base is None or base.started_at))
@@ -77,13 +78,14 @@ def metered(before: Reading | None, now: Reading, *, cores: float, born: float) 
         found[hour] = (
             0.0 if cpu is None else cpu * (upto - done),
             memory * seconds if sampled else 0.0,
-            disk * seconds if sampled else 0.0,
+            disk * seconds if sampled and disk is not None else 0.0,
             # Rounded from the beginning on, so that the parts are the whole.
             round(rx * upto) - round(rx * done),
             round(tx * upto) - round(tx * done),
             seconds if ran else 0.0,
             0.0 if sampled else seconds,
             seconds if cpu is None else 0.0,
+            seconds if sampled and disk is None else 0.0,
         )
         start, done = end, upto
     return found

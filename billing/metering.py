@@ -23,37 +23,43 @@ MAX_BEHIND_SECONDS = 3600.0
 _MOST = 1 << 62
 AMOUNTS = (
     "cpu_core_seconds", "memory_byte_seconds", "disk_byte_seconds", "network_rx_bytes", "network_tx_bytes", "running_seconds", "seconds_unmeasured",
-    "seconds_without_cpu",
+    "seconds_without_cpu", "seconds_without_disk",
 )  # fmt: skip
 """Columns of UsageHour, as `billing.meter.Amounts` has them."""
 _CURSOR = ("container_id", "at_unix", "started_at", "cpu_seconds", "network_rx_bytes", "network_tx_bytes", "memory_bytes", "disk_bytes")
 
 
-def take_in(node_id: UUID, report: StatsReport, containers: dict[str, Metered]) -> None:
-    """Count one report of a node. `containers`: those of the report that live on it, by id, with `name`, `owner_id` and `created_at`.
+def take_in(reports: list[tuple[UUID, StatsReport, dict[str, Metered]]]) -> None:
+    """Count reports, one of a node: each with the node's id and those of its containers that live there, by id, with `name`, `owner_id` and
+    `created_at`.
 
-    The caller holds the node's claim on this report (`containers.stats`), so reports of a node come one at a time; the cursors are locked as well,
+    The caller holds the nodes' claims on these reports (`containers.stats`), so reports of a node come one at a time; the cursors are locked as well,
     because a container may be moving. A sample that is not newer than its cursor changes nothing.
     """
-    at = moment(report.sampled_at_unix, clock.unix())
-    shift = at - report.sampled_at_unix if report.sampled_at_unix > 0 else 0.0
-    samples = {s.container_id: reading(s, at, shift) for s in report.containers if s.container_id in containers}
-    if not samples:
+    now = clock.unix()
+    found: dict[str, tuple[Reading, Metered, UUID]] = {}
+    for node_id, report, containers in reports:
+        at = moment(report.sampled_at_unix, now)
+        shift = at - report.sampled_at_unix if report.sampled_at_unix > 0 else 0.0
+        told = ((s, containers[s.container_id]) for s in report.containers if s.container_id in containers)
+        found |= {sample.container_id: (reading(sample, at, shift), container, node_id) for sample, container in told}
+    if not found:
         return
-    keys = [containers[one].pk for one in samples]
+    keys = [container.pk for _, container, _ in found.values()]
     rows = UsageCursor.objects.select_for_update().filter(container_id__in=keys).order_by("container_id").values_list(*_CURSOR)
-    cursors = {str(key): Reading(at, started_at, None, *rest) for key, at, started_at, *rest in rows}
-    cores = float(Node.objects.filter(pk=node_id).values_list("cpu_cores", flat=True).first() or 0)
+    cursors = {str(row[0]): Reading(row[1], row[2], None, *row[3:]) for row in rows}
+    cores = dict(Node.objects.order_by().filter(pk__in=[node_id for node_id, _, _ in reports]).values_list("pk", "cpu_cores"))
     newer: list[tuple[Any, Reading]] = []
     amounts: list[tuple[Any, Metered, int, Amounts]] = []
     column = UsageHour._meta.get_field("container_id")
-    for one in sorted(samples):
-        now, before, container = samples[one], cursors.get(one), containers[one]
-        if before is not None and now.at <= before.at:
+    for one in sorted(found):
+        latest, container, node_id = found[one]
+        before = cursors.get(one)
+        if before is not None and latest.at <= before.at:
             continue
         key = column.get_db_prep_value(container.pk, connection)
-        newer.append((key, now))
-        parts = metered(before, now, cores=cores, born=container.created_at.timestamp())
+        newer.append((key, latest))
+        parts = metered(before, latest, cores=float(cores.get(node_id) or 0), born=container.created_at.timestamp())
         amounts += [(key, container, hour, part) for hour, part in parts.items()]
     _store(newer, amounts)
 
@@ -75,7 +81,7 @@ def reading(sample: ContainerStats, at: float, shift: float) -> Reading:
         rx=_bounded(sample.network_rx_bytes),
         tx=_bounded(sample.network_tx_bytes),
         memory=_bounded(sample.memory_bytes),
-        disk=_bounded(sample.disk_bytes),
+        disk=None if sample.disk_bytes is None else _bounded(sample.disk_bytes),
     )
 
 

@@ -20,6 +20,7 @@ class UsageHour(models.Model):
     running_seconds = models.FloatField(default=0)
     seconds_unmeasured = models.FloatField(default=0, help_text="Of which no sample told: memory and disk in them are not counted.")
     seconds_without_cpu = models.FloatField(default=0, help_text="Measured by an agent too old to tell CPU totals.")
+    seconds_without_disk = models.FloatField(default=0, help_text="Sampled while the agent did not know yet what is on the disk.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["container_id", "hour"], name="one_usage_row_per_container_and_hour")]
@@ -39,7 +40,7 @@ class UsageCursor(models.Model):
     network_rx_bytes = models.BigIntegerField()
     network_tx_bytes = models.BigIntegerField()
     memory_bytes = models.BigIntegerField()
-    disk_bytes = models.BigIntegerField()
+    disk_bytes = models.BigIntegerField(null=True)
 
     def __str__(self) -> str:
         return f"{self.container_id} {self.at_unix}"

@@ -24,9 +24,9 @@ def on_snapshot(node_id: UUID, fact: Snapshot) -> None:
     observe.take_snapshot(node_id, fact.containers, complete=fact.complete)
 
 
-def on_stats(node_id: UUID, fact: StatsReport) -> None:
+def on_stats(reports: list[tuple[UUID, StatsReport]]) -> None:
     """Samples."""
-    stats.take_in(node_id, fact)
+    stats.take_in_all(reports)
 
 
 def on_settled(command: Command) -> None:
@@ -60,6 +60,14 @@ def known(container_ids: set[str]) -> set[str]:
     from containers.models import Container
 
     return {str(pk) for pk in Container.objects.filter(pk__in=container_ids).values_list("pk", flat=True)}
+
+
+def homes(container_ids: set[str]) -> dict[str, UUID]:
+    """On which node each of these containers lives, where it lives on one (SECURITY D04)."""
+    from containers.models import Container
+
+    rows = Container.objects.order_by().filter(pk__in=container_ids).exclude(node_id=None)
+    return {str(pk): node_id for pk, node_id in rows.values_list("pk", "node_id")}
 
 
 def foreign(node_id: UUID, container_ids: set[str]) -> dict[str, int]:

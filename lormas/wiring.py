@@ -5,12 +5,17 @@ from __future__ import annotations
 FACTS: dict[str, str] = {
     "container.state": "containers.inbox.on_state",
     "container.snapshot": "containers.inbox.on_snapshot",
-    "stats": "containers.inbox.on_stats",
 }
 """Agent fact -> handler(node_id: UUID, fact: msgspec struct) (sync, runs in a thread, own transaction)."""
 
+STATS: tuple[str, ...] = ("containers.inbox.on_stats",)
+"""handler(reports: list[tuple[UUID, StatsReport]]): what nodes measured, of many nodes at a time (sync, runs in a thread, own transactions)."""
+
+NODE_HOMES: tuple[str, ...] = ("containers.inbox.homes",)
+"""handler(container_ids: set[str]) -> dict[str, UUID]: on which node each of them lives, where it lives on one. As NODE_FOREIGN, for many nodes."""
+
 SAMPLES: tuple[str, ...] = ("billing.metering.take_in",)
-"""handler(node_id, report: StatsReport, containers: dict[str, containers.stats.Metered]): once for each report, in the transaction of its samples."""
+"""handler(reports: list[tuple[node id, StatsReport, dict[str, containers.stats.Metered]]]): each report once, in the transaction of its samples."""
 
 SETTLED: dict[str, str] = {
     "container.create": "containers.inbox.on_settled",

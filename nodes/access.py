@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from accounts import grants
 from accounts.access import has
 from accounts.grants import Kind
+from lormas.common.database import one
 from lormas.common.errors import NotFound
 from nodes.models import Cluster, ClusterRoleGrant, ClusterUserGrant, Node, NodeRoleGrant, NodeUserGrant
 
@@ -107,7 +108,7 @@ def sees_nodes(user: Any) -> bool:
 
 def get_node(user: Any, node_id: UUID | str, capability: str = "nodes.view") -> Node:
     """The node. Raises NotFound if it is unknown or unseen, Forbidden if seen but `capability` is missing."""
-    node = visible_nodes(user).filter(pk=node_id).first()
+    node = one(visible_nodes(user).filter(pk=node_id))
     if node is None:
         raise NotFound("There is no such node, or you may not see it.")
     if capability != "nodes.view":

@@ -20,6 +20,7 @@ from django.db.models import Case, F, Max, Q, Value, When
 from agent.protocol.commands import COMMANDS
 from agent.protocol.messages import ContainerReport, ErrorInfo, Part
 from lormas.common import clock, crypto, live
+from lormas.common.database import one
 from lormas.common.wires import resolve, wired
 from nodes import operations
 from nodes.models import Command, Node, Operation
@@ -124,7 +125,7 @@ def mark_acked(command_id: UUID | str, *, node_id: UUID | str) -> bool:
 
 def note_progress(command_id: UUID | str, *, node_id: UUID | str, percent: int, message: str = "") -> bool:
     """Store progress of an open command and of its operation. False if it is settled or another node's."""
-    command = Command.objects.filter(pk=command_id, node_id=node_id, state__in=COMMAND_OPEN).first()
+    command = one(Command.objects.filter(pk=command_id, node_id=node_id, state__in=COMMAND_OPEN))
     if command is None:
         return False
     command.progress = max(0, min(100, percent))
@@ -155,7 +156,7 @@ def settle(
     if not ok:
         state = {"expired": CommandState.EXPIRED, "cancelled": CommandState.CANCELLED}.get(error.code if error else "", CommandState.FAILED)
     with transaction.atomic():
-        command = Command.objects.select_for_update(of=("self",)).select_related("node", "operation").filter(pk=command_id).first()
+        command = one(Command.objects.select_for_update(of=("self",)).select_related("node", "operation").filter(pk=command_id))
         if command is None:
             return False
         if not command.is_open:

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce
 from accounts.access import has
 from audit.services import SYSTEM, Actor, Target, record
 from lormas.common import clock, live
+from lormas.common.database import one
 from lormas.common.errors import Conflict, Forbidden, NotFound
 from lormas.common.wires import resolve, wired
 from nodes.models import Command, Operation
@@ -49,7 +50,7 @@ def as_hint(operation: Operation) -> dict[str, Any]:
 
 
 def _publish(op_id: UUID | str) -> None:
-    operation = Operation.objects.filter(pk=op_id).first()
+    operation = one(Operation.objects.filter(pk=op_id))
     if operation is not None:
         live.on_commit_publish("ui:operations", as_hint(operation))
 
@@ -222,7 +223,7 @@ def require_reach(user: Any) -> None:
 
 def get_operation(user: Any, op_id: UUID | str, *, to_act: bool = False) -> Operation:
     """The operation, or NotFound (never tells whether it exists). Raises Forbidden where an API key may only look, and `to_act`."""
-    operation = visible_operations(user).filter(pk=op_id).first()
+    operation = one(visible_operations(user).filter(pk=op_id))
     if operation is None:
         raise NotFound("There is no such operation, or it is not yours.")
     reach = reach_of_key(user, to_act=True) if to_act else None

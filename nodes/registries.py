@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from agent.protocol.messages import RegistryAuth
 from audit.services import Actor, Target, record
 from lormas.common.crypto import decrypt, encrypt
+from lormas.common.database import one
 from lormas.common.errors import Conflict, FieldError, Invalid
 from nodes.models import Registry
 
@@ -85,7 +86,7 @@ def delete_registry(registry: Registry, *, actor: Actor) -> None:
 def auth_for(image: str, *, shared_only: bool) -> RegistryAuth | None:
     """Credentials for pulling an image, if a registry of its server is stored. `shared_only`: people's containers may use only shared ones (D15)."""
     found = Registry.objects.filter(server=server_of(image).lower()).exclude(username="")
-    registry = (found.filter(is_shared=True) if shared_only else found).first()
+    registry = one(found.filter(is_shared=True) if shared_only else found)
     if registry is None:
         return None
     password = decrypt(registry.password, keys=settings.FIELD_KEYS) if registry.password else ""

@@ -268,6 +268,14 @@ def overcommit_of(cluster: Cluster | None) -> tuple[float, float, float]:
     return (cluster.overcommit_cpu, cluster.overcommit_memory, cluster.overcommit_storage) if cluster else (settings.CPU_OVERCOMMIT, 1.0, 1.0)
 
 
+def _factors(node_id: UUID | str) -> tuple[float, float, float] | None:
+    """The overcommit of a node's cluster as it is now; None: there is no such node."""
+    columns = ("cluster_id", "cluster__overcommit_cpu", "cluster__overcommit_memory", "cluster__overcommit_storage")
+    for cluster_id, *factors in Node.objects.order_by().filter(pk=node_id).values_list(*columns):
+        return (factors[0], factors[1], factors[2]) if cluster_id is not None else overcommit_of(None)
+    return None
+
+
 def claim(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: int) -> bool:
     """Promise capacity by one conditional UPDATE; False if it is not there any more (take the next candidate).
 
@@ -275,10 +283,10 @@ def claim(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: in
     """
     if cpus < 0 or memory_bytes < 0 or disk_bytes < 0:
         raise Refused("Limits can't be negative.")
-    node = Node.objects.select_related("cluster").filter(pk=node_id).first()
-    if node is None:
+    factors = _factors(node_id)
+    if factors is None:
         return False
-    cpu_factor, memory_factor, storage_factor = overcommit_of(node.cluster)
+    cpu_factor, memory_factor, storage_factor = factors
     claimed = Node.objects.filter(
         pk=node_id,
         status=NodeStatus.ACTIVE,
@@ -309,10 +317,10 @@ def release(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: 
 
 def resize(node_id: UUID | str, *, cpus: float, memory_bytes: int, disk_bytes: int) -> bool:
     """What a container of the node holds changes by so much (negative: it gives back). False if the node has not so much more to give."""
-    node = Node.objects.select_related("cluster").filter(pk=node_id).first()
-    if node is None:
+    factors = _factors(node_id)
+    if factors is None:
         return False
-    cpu_factor, memory_factor, storage_factor = overcommit_of(node.cluster)
+    cpu_factor, memory_factor, storage_factor = factors
     room = Q()
     if cpus > 0:
         room &= Q(allocated_cpus__lte=F("cpu_cores") * cpu_factor - cpus + 1e-9)

@@ -224,7 +224,8 @@ class ContainerStats(Part, frozen=True):
     block_read_bytes: int = 0
     block_write_bytes: int = 0
     pids: int = 0
-    disk_bytes: int = 0
+    disk_bytes: int | None = None
+    """None: not known (yet), which is not 0. Older agents say 0 in both cases, and a 0 of theirs is left out of the message: it is not known, too."""
     cpu_seconds_total: float | None = None
     """Core-seconds used since the container started. None: not known (older agents), which is not 0."""
     started_at: str = ""

@@ -30,6 +30,7 @@ class AmountsSerializer(StrictSerializer):
     running_seconds = serializers.FloatField()
     seconds_unmeasured = serializers.FloatField(help_text="In which no sample came: memory and disk in them are not counted.")
     seconds_without_cpu = serializers.FloatField(help_text="Measured by an agent too old to tell CPU totals.")
+    seconds_without_disk = serializers.FloatField(help_text="Sampled while the agent did not know yet what is on the disk: its disk is not counted.")
 
 
 class UsageGroupSerializer(AmountsSerializer):

@@ -18,7 +18,7 @@ from containers.spec import Asked
 from containers.states import allowed_actions
 from containers.variables import shown_variables
 from eggs.access import get_egg
-from lormas.common.api.serializers import StrictSerializer
+from lormas.common.api.serializers import ModelSerializer, StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
 from nodes.access import get_cluster, get_node, visible_nodes
 from nodes.api.operations import OperationSerializer
@@ -162,7 +162,7 @@ def resolve_new(user: Any, data: dict[str, Any]) -> NewContainer:
     )
 
 
-class PortSerializer(serializers.ModelSerializer[Port]):
+class PortSerializer(ModelSerializer[Port]):
     """A published port."""
 
     class Meta:
@@ -170,7 +170,7 @@ class PortSerializer(serializers.ModelSerializer[Port]):
         fields = ["container_port", "host_port", "protocol", "is_primary"]
 
 
-class ContainerSerializer(serializers.ModelSerializer[Container]):
+class ContainerSerializer(ModelSerializer[Container]):
     """A container as lists and details show it."""
 
     session_id = serializers.UUIDField(source="id", read_only=True)
@@ -396,7 +396,7 @@ class StatsSampleSerializer(StrictSerializer):
     block_read_bytes = serializers.IntegerField(required=False)
     block_write_bytes = serializers.IntegerField(required=False)
     pids = serializers.IntegerField(required=False)
-    disk_bytes = serializers.IntegerField(required=False)
+    disk_bytes = serializers.IntegerField(required=False, allow_null=True, help_text="null: not known (yet).")
 
 
 class StatsPointSerializer(StrictSerializer):
@@ -413,7 +413,7 @@ class StatsPointSerializer(StrictSerializer):
     block_read_bytes = serializers.IntegerField()
     block_write_bytes = serializers.IntegerField()
     pids = serializers.IntegerField(required=False)
-    disk_bytes = serializers.IntegerField(required=False)
+    disk_bytes = serializers.IntegerField(required=False, allow_null=True, help_text="null: not known (yet).")
 
 
 class StatsHistorySerializer(StrictSerializer):

@@ -44,6 +44,7 @@ from containers.services import PortWish, edit
 from containers.services.clear import clear_state
 from containers.services.power import ACTIONS, CAPABILITY
 from lormas.common import clock
+from lormas.common.database import one
 from lormas.common.errors import NotFound
 from nodes.access import get_node
 from nodes.api.operations import OperationAnswerSerializer, operation_response, wait_seconds
@@ -116,7 +117,7 @@ class ContainerList(ContainerListing):
         data = resolve_new(request.user, checked(NewContainerSerializer, request.data))
         container, operation = services.create_container(user=request.user, actor=actor_of(request), data=data)
         answer = operation_response(request, operation)
-        fresh = access.visible_containers(request.user).for_list().filter(pk=container.pk).first()
+        fresh = one(access.visible_containers(request.user).for_list().filter(pk=container.pk))
         if fresh is None:  # it failed for good while we waited: the operation says why, and nothing was left behind
             return answer
         body = {**ContainerSerializer(fresh).data, "operation": answer.data["operation"]}

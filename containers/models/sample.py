@@ -18,7 +18,7 @@ class StatsSample(models.Model):
     block_read_bytes = models.BigIntegerField(default=0)
     block_write_bytes = models.BigIntegerField(default=0)
     pids = models.PositiveIntegerField(default=0)
-    disk_bytes = models.BigIntegerField(default=0)
+    disk_bytes = models.BigIntegerField(null=True)  # None: not known (yet)
 
     class Meta:
         indexes = [models.Index(fields=["subject_id", "time"]), models.Index(fields=["time"])]
@@ -41,7 +41,7 @@ class StatsMinute(models.Model):
     network_tx_bytes = models.BigIntegerField(default=0)
     block_read_bytes = models.BigIntegerField(default=0)
     block_write_bytes = models.BigIntegerField(default=0)
-    disk_bytes = models.BigIntegerField(default=0)
+    disk_bytes = models.BigIntegerField(null=True)  # the last that was known in this minute
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["subject_id", "minute"], name="one_row_per_subject_and_minute")]

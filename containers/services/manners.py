@@ -9,6 +9,7 @@ import msgspec
 from agent.protocol.messages import ContainerSpec
 from agent.protocol.parts import Readiness
 from containers.models import Container, ContainerSettings
+from lormas.common.database import one
 
 EACH_START = ("name", "startup_script", "readiness", "config_files", "features", "stop")
 """Parts of a spec that go with each start: a change of these needs no new container."""
@@ -16,7 +17,7 @@ EACH_START = ("name", "startup_script", "readiness", "config_files", "features",
 
 def settings_of(container: Container) -> ContainerSettings:
     """Its settings; unsaved defaults where it has none yet."""
-    found = ContainerSettings.objects.filter(container_id=container.pk).first()
+    found = one(ContainerSettings.objects.filter(container_id=container.pk))
     return found if found is not None else ContainerSettings(container_id=container.pk)
 
 

@@ -18,6 +18,7 @@ from containers.services.publish import announce, target
 from containers.services.wish import READY_SECONDS
 from containers.states import PASSING, Desired, InstallState, Status, derive
 from lormas.common import clock, jobs
+from lormas.common.database import one
 from nodes import operations
 from nodes.models import Command, Node
 from nodes.states import CommandState, OperationStatus
@@ -179,7 +180,7 @@ def _reason(container: Container, status: str, *, cause: str, error: str) -> str
 
 def on_settled(command: Command) -> None:
     """A command of ours ended (inside the transaction that settles it): status, lock and operation follow."""
-    container: Container | None = Container.objects.select_related("node", "operation").filter(pk=command.subject_id).first()
+    container = one(Container.objects.select_related("node", "operation").filter(pk=command.subject_id))
     if container is not None and (command.epoch < container.epoch or command.node_id != container.node_id):
         container = None  # of an earlier placement: it lives elsewhere by now, and what its old node does is no news of it
     ok = command.state == CommandState.DONE

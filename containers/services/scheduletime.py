@@ -181,7 +181,7 @@ def _percent(row: StatsMinute, resource: str, container: Container) -> float | N
         return row.cpu_sum / row.count / container.cpus if container.cpus else None
     if resource == "memory":
         return row.memory_sum / row.count * 100 / container.memory_bytes if container.memory_bytes else None
-    return row.disk_bytes * 100 / container.disk_bytes if container.disk_bytes else None
+    return row.disk_bytes * 100 / container.disk_bytes if container.disk_bytes and row.disk_bytes is not None else None
 
 
 def forget_old() -> int:

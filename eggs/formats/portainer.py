@@ -18,6 +18,8 @@ _KNOWN: Final = frozenset(
         "administrator-only", "repository", "stackFile", "stackfile",
     )
 )  # fmt: skip
+USUAL_RESTART: Final = "unless-stopped"
+"""What a container gets where nobody chooses."""
 _STACKS: Final = {"2": "a Swarm stack", "3": "a Compose stack", "4": "an edge stack", "stack": "a stack"}
 
 
@@ -70,6 +72,9 @@ def egg_of(template: Any, warnings: Warnings) -> EggDefinition:
         warnings.add("W_IGNORED", f"Not known and left out: {', '.join(unknown[:8])}.")
     if template.get("labels"):
         warnings.add("W_LABELS", "Labels are left out: give them to the container.")
+    policy = plain.text_of(template.get("restart_policy")).strip()
+    if policy not in ("", USUAL_RESTART):
+        warnings.add("W_RESTART", f"Restart {policy[:40]!r} is left out: choose it with the container, else it is {USUAL_RESTART}.")
     tags = [text for item in _list(template.get("categories") or template.get("category")) if (text := plain.text_of(item).strip()[:64])]
     return EggDefinition(
         name=name,

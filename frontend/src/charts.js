@@ -39,7 +39,7 @@ class Charts extends HTMLElement {
     });
   }
   push(s) {
-    this.rows.push({ t: s.time, cpu: s.cpu_percent, memory: s.memory_bytes, limit: s.memory_limit_bytes || null, disk: s.disk_bytes ?? 0, rx: s.rx_rate ?? null, tx: s.tx_rate ?? null, read: s.read_rate ?? null, write: s.write_rate ?? null });
+    this.rows.push({ t: s.time, cpu: s.cpu_percent, memory: s.memory_bytes, limit: s.memory_limit_bytes || null, disk: s.disk_bytes ?? null, rx: s.rx_rate ?? null, tx: s.tx_rate ?? null, read: s.read_rate ?? null, write: s.write_rate ?? null });
     const from = s.time - this.seconds; while (this.rows.length && this.rows[0].t < from) this.rows.shift();
     if (this.charts.length) this.charts.forEach((chart, i) => { chart.setData(this.data(this.boxes[i].dataset.chart)); if (chart.cursor.idx == null) chart.hooks.setCursor?.forEach((hook) => hook(chart)); }); else this.draw();
   }

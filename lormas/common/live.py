@@ -243,6 +243,16 @@ class Hub:
         """Does a viewer of this process read it?"""
         return channel in self._taps
 
+    async def watched_anywhere(self, prefix: str) -> set[str]:
+        """The channels that begin so and have a viewer, in this process or another one. While Redis is away: those of this process."""
+        here = {channel for channel in self._taps if channel.startswith(prefix)}
+        try:
+            found = await self._redis.pubsub_channels(f"{PREFIX}{prefix}*")
+        except (redis.RedisError, OSError) as error:
+            log.warning("live.not_asked", prefix=prefix, error=str(error))
+            return here
+        return here | {channel.decode().removeprefix(PREFIX) for channel in found if isinstance(channel, bytes)}
+
     def _deliver(self, channel: str, data: bytes) -> None:
         for tap in tuple(self._taps.get(channel, ())):
             tap.offer(data)

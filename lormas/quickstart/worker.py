@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from lormas.common import collector
 from lormas.quickstart.config import STOP_SECONDS
 from lormas.quickstart.leash import never_outlive_supervisor
 
@@ -23,19 +24,17 @@ def _keep_logging(**_: object) -> None:
 
 
 def main() -> None:
+    collector.loading()
     never_outlive_supervisor(grace=STOP_SECONDS)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from celery.beat import EmbeddedService
     from celery.signals import setup_logging
 
     from lormas.celery import app
-    from lormas.common import collector
 
-    collector.loading()
     setup_logging.connect(_keep_logging, weak=False)
     app.loader.import_default_modules()
     app.finalize()
-    collector.loaded()
     beat: Any = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
     beat.service.max_interval = BEAT_SECONDS
 
@@ -54,6 +53,7 @@ def main() -> None:
         hostname=f"quickstart@{os.uname().nodename}",
         quiet=True,
     )
+    collector.loaded()
     beat.start()
     threading.Thread(target=keep_beat_alive, name="beat-guard", daemon=True).start()
     worker.start()

@@ -9,13 +9,14 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from lormas.common.api.serializers import ModelSerializer
 from nodes import operations
 from nodes.models import Operation
 
 MAX_WAIT_SECONDS = 60.0
 
 
-class OperationSerializer(serializers.ModelSerializer[Operation]):
+class OperationSerializer(ModelSerializer[Operation]):
     """As SURFACE section 1 names the fields."""
 
     error = serializers.SerializerMethodField()

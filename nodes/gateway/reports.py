@@ -1,4 +1,4 @@
-"""What agents report, taken in order: acknowledgements, results, facts, snapshots, samples. Synchronous; runs in `threads.in_database`."""
+"""What agents report, taken in order: acknowledgements, results, facts, snapshots. Synchronous; runs in `threads.in_database`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from agent.protocol import messages as wire
-from lormas.common import clock
+from lormas.common.database import one
 from lormas.common.wires import resolve, wired
 from nodes import commands, orphans
 from nodes.gateway.store import Taken, foreign, text, uuid_of
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 MAX_TRIES = 5
 """A fact whose handler failed so often is given up, so that it does not come for ever (R40)."""
 
-Report = wire.Ack | wire.Progress | wire.Result | wire.StateFact | wire.Snapshot | wire.StatsReport
+Report = wire.Ack | wire.Progress | wire.Result | wire.StateFact | wire.Snapshot
 
 
 def _hand_up(fact_name: str, node_id: UUID, fact: Any) -> bool:
@@ -54,7 +54,6 @@ class Intake:
             wire.Result: self._result,
             wire.StateFact: self._state,
             wire.Snapshot: self._snapshot,
-            wire.StatsReport: self._stats,
         }
         for report in reports:
             try:
@@ -77,7 +76,7 @@ class Intake:
 
     def _command(self, command_id: str, taken: Taken, what: str) -> Command | None:
         parsed = uuid_of(command_id)
-        command = Command.objects.filter(pk=parsed).only("pk", "node_id", "subject_id").first() if parsed else None
+        command = one(Command.objects.filter(pk=parsed).only("pk", "node_id", "subject_id")) if parsed else None
         if command is not None and command.node_id != self.node_id:
             taken.violations.append(f"{what} names command {command_id} of another node")
             return None
@@ -138,22 +137,3 @@ class Intake:
         mine = [report for report in snapshot.containers if self._mine(report, elsewhere, taken, "snapshot")]
         orphans.note_listing(self.node_id, snapshot.containers, complete=snapshot.complete)
         _hand_up("container.snapshot", self.node_id, msgspec.structs.replace(snapshot, containers=mine))
-
-    def _stats(self, report: wire.StatsReport, taken: Taken) -> None:
-        named = {sample.container_id for sample in report.containers}
-        elsewhere = foreign(self.node_id, named)
-        taken.violations += [f"stats name container {i} of another node" for i in sorted(set(elsewhere) - self.strangers)]
-        mine = [sample for sample in report.containers if sample.container_id not in elsewhere and uuid_of(sample.container_id)]
-        _hand_up("stats", self.node_id, msgspec.structs.replace(report, containers=mine))
-        # asdict, not to_builtins: that leaves out what is 0. The panel's clock, as on the stored samples.
-        time = clock.rfc3339(clock.now())
-        taken.stats += [(f"stats:{sample.container_id}", msgspec.json.encode({"time": time, **_shown(sample)})) for sample in mine]
-        usage = {"time": time, "node_id": str(self.node_id), **msgspec.structs.asdict(report.node)}
-        taken.stats.append((f"stats:{self.node_id}", msgspec.json.encode(usage)))
-
-
-def _shown(sample: wire.ContainerStats) -> dict[str, Any]:
-    """What viewers get: all but what only the meter of usage needs."""
-    fields = msgspec.structs.asdict(sample)
-    del fields["cpu_seconds_total"], fields["started_at"]
-    return fields

@@ -24,6 +24,7 @@ from lormas.common import clock, ids, live
 from nodes.gateway import store
 from nodes.gateway.beats import beats
 from nodes.gateway.reports import Intake, Report
+from nodes.gateway.samples import Told, samples
 from nodes.gateway.streams import Streams
 from nodes.gateway.threads import in_database
 
@@ -62,7 +63,8 @@ class AgentSession:
         self.admission = admission
         self._asgi_send = send
         self._tap = tap
-        self._intake = Intake(admission.node_id, strangers=admission.strangers | frozenset(admission.fenced))
+        self._strangers = admission.strangers | frozenset(admission.fenced)
+        self._intake = Intake(admission.node_id, strangers=self._strangers)
         self._streams = Streams(send=self.send, send_bytes=self.send_bytes)
         self._reports: asyncio.Queue[Report] = asyncio.Queue(MAX_REPORTS_WAITING)
         self._questions: dict[str, tuple[str, float]] = {}
@@ -169,7 +171,7 @@ class AgentSession:
             self._heard_at = time.monotonic()
             data = event.get("bytes")
             if data is not None:
-                self._blame(await self._streams.take(data))
+                self.blame(await self._streams.take(data))
                 continue
             try:
                 message = wire.decode_from_agent(event.get("text") or "")
@@ -191,14 +193,16 @@ class AgentSession:
             case wire.Ack() if message.command_id in self._rotations:
                 self._rotations.discard(message.command_id)
                 self._log.info("gateway.token_rotated")
-            case wire.Ack() | wire.Progress() | wire.Result() | wire.StateFact() | wire.Snapshot() | wire.StatsReport():
+            case wire.Ack() | wire.Progress() | wire.Result() | wire.StateFact() | wire.Snapshot():
                 await self._reports.put(message)
+            case wire.StatsReport():
+                await samples().note(self, Told(self.node_id, self._strangers, message))
             case wire.RpcReply():
                 await self._answer_question(message)
             case wire.StreamEnd():
-                self._blame(await self._streams.end(message))
+                self.blame(await self._streams.end(message))
             case wire.StreamNote():
-                self._blame(await self._streams.note(message))
+                self.blame(await self._streams.note(message))
             case wire.Oops():
                 self._log.warning("gateway.agent_said_oops", code=message.code, detail=message.detail[:500], about=message.about[:100])
             case wire.Pong():
@@ -216,7 +220,7 @@ class AgentSession:
         self._last_beat = store.Beat(self.node_id, self.admission.epoch, self._heard(), usage, engine_ok, engine_error, skew_seconds)
         beats().note(self._last_beat)
 
-    def _blame(self, violation: str) -> None:
+    def blame(self, violation: str) -> None:
         """An agent spoke of what is not its own: logged, and three end the session (D04)."""
         if not violation:
             return
@@ -238,10 +242,8 @@ class AgentSession:
                 continue
             for answer in taken.answers:
                 await self.send(answer)
-            for channel, data in taken.stats:
-                await live.hub().publish(channel, data)
             for violation in taken.violations:
-                self._blame(violation)
+                self.blame(violation)
 
     # ------------------------------------------------------------------------------------------------------------ the desk
 

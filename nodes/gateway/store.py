@@ -68,7 +68,6 @@ class Taken:
 
     answers: list[wire.Frame] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    stats: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 def text(value: str, limit: int) -> str:

@@ -211,6 +211,19 @@ def test_an_older_agents_cpu_is_unknown_which_is_not_nothing(engine: Engine, hel
     assert found["memory_byte_seconds"] == 64 * MIB * 20
 
 
+def test_a_disk_that_is_not_known_yet_is_not_an_empty_one(engine: Engine, held: Held, node: Node) -> None:
+    """R51: an agent walks the folders after its start; one side of a difference is enough, and where neither tells the time is marked."""
+    for disk in (None, None, MIB, 3 * MIB, None):
+        stats.take_in(node.pk, engine.report(disk_bytes=disk))
+        engine.upto(engine.now + 10)
+        held.unix = engine.now
+    found = totals()
+    assert found["disk_byte_seconds"] == pytest.approx(10 * (MIB + 2 * MIB + 3 * MIB), rel=1e-6)
+    assert found["seconds_without_disk"] == pytest.approx(10, abs=0.01)
+    assert (found["seconds_unmeasured"], round(found["running_seconds"])) == (0, 40)
+    assert [one.disk_bytes for one in StatsSample.objects.filter(subject_id=engine.container_id).order_by("pk")] == [None, None, MIB, 3 * MIB, None]
+
+
 def test_what_it_used_before_the_panel_knew_it_is_not_counted(engine: Engine, held: Held, node: Node) -> None:
     """An adopted container comes with counters of its own."""
     engine.started = engine.now - 7200

@@ -101,8 +101,31 @@ def test_the_stats_page_shows_usage_with_its_gaps_or_says_that_there_is_none(ali
     assert "Nothing was used in this time" in client.get(address).content.decode()
     now = clock.now().replace(minute=0, second=0, microsecond=0)
     hour(running, now - timedelta(hours=2), cpu=1800, seconds_unmeasured=1800.0, memory_byte_seconds=1800.0 * (1 << 30))
+    hour(running, now - timedelta(hours=3), cpu=1800, seconds_without_disk=1800.0, disk_byte_seconds=1800.0 * (3 << 30), memory_byte_seconds=0.0)
+    assert "3.00\u202fGiB" in client.get(f"{address}?by=hour").content.decode(), "the mean of the time in which it was known"
+    UsageHour.objects.filter(hour=now - timedelta(hours=3)).delete()
     for by in ("hour", "day"):
         text = client.get(f"{address}?by={by}").content.decode()
         assert "gap 30 min" in text and "0.50" in text and "1.00\u202fGiB" in text
     assert client.get(f"{address}?by=colour").status_code == 400
     assert other.get(address).status_code == 404
+
+
+def test_usage_is_a_page_of_its_own_where_nothing_can_be_fetched_into_another(alice: Any, bob: Any, running: Container) -> None:
+    """Without JavaScript the tab has a link to it, its ranges are links, and a date stays in one line; with it, the part alone is answered."""
+    client = Client()
+    client.force_login(alice)
+    address = f"/usage/containers/{running.pk}"
+    assert f'<noscript><p style="margin-top:16px"><a href="{address}">' in client.get(f"/containers/{running.pk}/stats").content.decode()
+    hour(running, clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=2))
+    whole = client.get(address).content.decode()
+    assert "<title>" in whole and f'href="/containers/{running.pk}/stats"' in whole
+    for by in ("hour", "day"):
+        assert f'href="{address}?by={by}"' in whole
+        assert f'href="{address}?by={by}" hx-get="{address}?by={by}"' in client.get(f"{address}?by={by}").content.decode()
+    assert '<span class="nowrap">20' in whole and 'href="?' not in whole.partition('id="usage"')[2]
+    part = client.get(address, headers={"HX-Request": "true"}).content.decode()
+    assert part.lstrip().startswith("<section") and "<title>" not in part
+    Container.objects.filter(pk=running.pk).delete()
+    gone = client.get(address).content.decode()
+    assert "web" in gone and f"/containers/{running.pk}/stats" not in gone

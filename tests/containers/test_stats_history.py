@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,24 @@ def test_samples_are_rolled_up_as_they_come_with_their_disk_use(running: Contain
     assert sum(p["cpu_percent"] for p in points) in (20.0, 40.0)  # one minute, or two if it turned meanwhile
     assert {p["disk_bytes"] for p in points} == {4096}
     assert [p["disk_bytes"] for p in stats.history(running.pk, "1h")] == [4096, 4096]
+
+
+def test_a_disk_that_is_not_known_yet_is_told_as_unknown_and_forgets_nothing(alice_api: Any, running: Container, node: Node) -> None:
+    """Null in the API, and a minute keeps what was known in it."""
+
+    def told(at: float, disk: int | None) -> None:
+        sample = ContainerStats(container_id=str(running.pk), disk_bytes=disk)
+        stats.take_in(node.pk, StatsReport(sampled_at_unix=at, node=NodeUsage(), containers=[sample]))
+
+    told(1, None)
+    assert alice_api.get(f"/api/containers/{running.pk}/stats").json()["disk_bytes"] is None
+    assert [one["disk_bytes"] for one in alice_api.get(f"/api/containers/{running.pk}/stats/history?range=24h").json()["points"]] == [None]
+    told(2, 4096)
+    told(3, None)
+    assert [one["disk_bytes"] for one in stats.history(running.pk, "1h")] == [None, 4096, None]
+    assert stats.history(running.pk, "24h")[-1]["disk_bytes"] in (4096, None)  # None: the minute turned between the two
+    assert set(StatsMinute.objects.filter(subject_id=running.pk).values_list("disk_bytes", flat=True)) <= {4096, None}
+    assert StatsMinute.objects.filter(subject_id=running.pk, disk_bytes=4096).exists()
 
 
 def test_usage_that_is_told_twice_is_not_counted_twice_and_another_nodes_not_at_all(running: Container, node: Node) -> None:

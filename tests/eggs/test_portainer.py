@@ -156,3 +156,12 @@ def test_the_real_file_comes_in() -> None:
     assert {one.code for one in found.skipped} <= {"E_NEEDS_GIT", "E_PLATFORM"}
     for one_found in found.eggs:
         assert render(one_found.definition, values={}).image == one_found.definition.default_image
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"), [("no", True), ("on-failure", True), ("always", True), ("unless-stopped", False), ("", False), (None, False)]
+)
+def test_a_restart_policy_that_is_not_the_usual_one_is_told_and_not_dropped_in_silence(policy: Any, told: bool) -> None:
+    found = one(restart_policy=policy)
+    assert codes(found) == (["W_RESTART"] if told else [])
+    assert all(f"'{policy}' is left out: choose it with the container" in warning.message for warning in found.warnings)

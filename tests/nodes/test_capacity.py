@@ -85,3 +85,35 @@ def test_last_slot_has_one_winner(make_node: Any) -> None:
         thread.join(30)
     assert sorted(won) == [False] * 5 + [True]
     assert Node.objects.get(pk=node.pk).current_pods == 1
+
+
+@pytest.mark.django_db
+def test_placement_sees_each_column_of_a_node_under_its_own_name(make_node: Any) -> None:
+    """One look at the fleet reads columns and not rows: every one is told apart by its value."""
+    from nodes.selectors import placement_views
+
+    cluster = Cluster.objects.create(name="c1", overcommit_cpu=2.5, overcommit_memory=1.25, overcommit_storage=1.75)
+    numbers: dict[str, Any] = {
+        "cpu_cores": 3.5, "total_memory_bytes": 101, "total_storage_bytes": 102, "allocated_cpus": 0.25, "allocated_memory_bytes": 31,
+        "allocated_storage_bytes": 32, "current_pods": 7, "max_pods": 77, "port_first": 4000, "port_last": 4100,
+    }  # fmt: skip
+    words: dict[str, Any] = {
+        "status": "NOT_READY", "status_reason": "why", "is_schedulable": False, "cpu_architecture": "riscv", "runtime_kind": "process",
+        "isolates": False, "labels": {"zone": "a"}, "taints": [{"key": "gpu", "effect": "NoSchedule"}],
+        "signals": {"disk": {"level": "bad", "cause": "full", "since": 1.0, "checked": 2.0}},
+    }  # fmt: skip
+    node, plain = make_node("b"), make_node("a", signals={"disk": {"level": "ok", "cause": "not told", "since": 1.0, "checked": 2.0}})
+    type(node).objects.filter(pk=node.pk).update(cluster=cluster, **numbers, **words)
+    first, seen = placement_views(ports_taken={node.pk: frozenset({("tcp", 4001)})}, running={node.pk: {("app", "x"): 3}})
+    renamed = {"memory_bytes": "total_memory_bytes", "storage_bytes": "total_storage_bytes", "pods": "current_pods", "arch": "cpu_architecture"}
+    given = {**numbers, **words}
+    back = {column: name for name, column in renamed.items()}
+    for column in set(given) - {"taints", "signals"}:
+        assert getattr(seen, back.get(column, column)) == given[column], column
+    assert (seen.id, seen.name, seen.cluster_id) == (node.pk, "b", cluster.pk)
+    assert (seen.overcommit_cpu, seen.overcommit_memory, seen.overcommit_storage) == (2.5, 1.25, 1.75)
+    assert [(taint.key, taint.value, taint.effect) for taint in seen.taints] == [("gpu", "", "NoSchedule")]
+    assert (seen.ports_taken, dict(seen.running), seen.trouble) == (frozenset({("tcp", 4001)}), {("app", "x"): 3}, "full")
+    alone = (first.id, first.cluster_id, first.overcommit_cpu, first.overcommit_memory, first.trouble, first.ports_taken, dict(first.running))
+    assert alone == (plain.pk, None, 1.0, 1.0, "", frozenset(), {})
+    assert [view.name for view in placement_views(cluster.pk)] == ["b"]

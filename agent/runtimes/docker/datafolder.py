@@ -72,10 +72,12 @@ class DockerData:
         return await asyncio.to_thread(run)
 
     async def usage(self, container_id: str) -> int | None:
-        """Bytes that the folder takes on the disk; None where it can't be reached from here, or there is none."""
+        """Bytes that the folder takes on the disk, 0 where there is none; None where it can't be reached from here."""
         if not self._reach_folders:
             return None
         volume = await self._volume(container_id)
+        if volume is None:
+            return 0
         place = Path(str((volume or {}).get("Mountpoint") or ""))
 
         def walk() -> int | None:

@@ -13,14 +13,14 @@ EVERY_SECONDS = 60.0
 
 
 class DiskUse:
-    """`measure`: bytes of one container's folder, None where it can't be walked from here. One walk at a time."""
+    """`measure`: bytes of one container's folder, None where it can't be walked from here (it is not known then). One walk at a time."""
 
     def __init__(self, measure: Callable[[str], Awaitable[int | None]]) -> None:
         self._measure = measure
-        self._known: dict[str, tuple[float, int]] = {}
+        self._known: dict[str, tuple[float, int | None]] = {}
         self._walk: asyncio.Task[None] | None = None
 
-    def of(self, container_ids: list[str]) -> dict[str, int]:
+    def of(self, container_ids: list[str]) -> dict[str, int | None]:
         """What is known of these; what is old is walked anew in the background."""
         now = time.monotonic()
         old = [one for one in container_ids if now - self._known.get(one, (-1e9, 0))[0] > EVERY_SECONDS]
@@ -42,4 +42,4 @@ class DiskUse:
                 found = await self._measure(container_id)
             except (RuntimeFailure, FileRefused, OSError):
                 found = None
-            self._known[container_id] = (time.monotonic(), found if found is not None else 0)
+            self._known[container_id] = (time.monotonic(), found)

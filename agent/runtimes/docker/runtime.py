@@ -381,7 +381,7 @@ class DockerRuntime:
         wanted = {container_id: str(running[container_id]["Id"]) for container_id in container_ids if container_id in running}
         samples = await self._stats.sample(wanted)
         disk = self._disk.of(list(wanted))
-        return [msgspec.structs.replace(one, disk_bytes=disk.get(one.container_id, 0)) for one in samples]
+        return [msgspec.structs.replace(one, disk_bytes=disk.get(one.container_id)) for one in samples]
 
     async def node_usage(self) -> NodeUsage:
         usage, found = await asyncio.gather(asyncio.to_thread(self._meter.sample), self._finder.summaries())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from django.db import models
 from rest_framework import serializers
+
+M = TypeVar("M", bound=models.Model)
 
 
 class _Strict(serializers.Serializer[Any]):
@@ -42,7 +45,21 @@ class TimeField(serializers.DateTimeField):
         super().__init__(**{"default_timezone": UTC, **kwargs})
 
 
-class StrictModelSerializer(_Strict, serializers.ModelSerializer[Any]):
+class ModelSerializer(serializers.ModelSerializer[M]):
+    """DRF's, but what it makes of the model's columns is made once for a class. DRF does it for each answer, which is a third of the time that the
+    answer takes; copies are what it makes of declared fields, too."""
+
+    _made: ClassVar[dict[type, dict[str, Any]]] = {}
+
+    def get_fields(self) -> dict[str, Any]:
+        """Own copies, each of which may be bound to its parent."""
+        found = self._made.get(type(self))
+        if found is None:
+            found = self._made[type(self)] = super().get_fields()
+        return copy.deepcopy(found)
+
+
+class StrictModelSerializer(_Strict, ModelSerializer[Any]):
     """For models."""
 
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: TimeField}
