@@ -188,10 +188,10 @@ def test_no_page_has_a_serious_finding_of_axe_a_complaint_or_a_sideways_scroll(
     themes = ["light", "dark"]
     for user, addressed in ((None, STRANGERS), (root, pages)):
         visitor = visit(user, by_password=user is not None, color_scheme=themes[0], **calm)
+        visitor.page.add_init_script(AXE_SCRIPT)  # not sent anew for each page
         phone = visit(user, by_password=user is not None, viewport={"width": 360, "height": 740}, has_touch=True, **calm)
         for address in addressed:
             page = visitor.go(address)
-            page.evaluate(AXE_SCRIPT)
             bad = seriously_wrong(page, {}, themes[0])
             assert not bad, f"{address} {themes[0]}: {bad}"
             themes.reverse()  # the next page is opened in the theme that this one is left in
