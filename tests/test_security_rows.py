@@ -21,7 +21,8 @@ def test_each_row_is_held_or_owed() -> None:
 
 
 def test_the_build_checks_deployment_and_dependencies() -> None:
-    """H10: `.ci/run` lints, lint asks `check --deploy`, and an audit of what is locked is one command."""
-    assert "make --no-print-directory lint" in (ROOT / ".ci" / "run").read_text()
+    """H10: `.ci/run` lints and audits, lint asks `check --deploy`; that both find what they look for: tests/lormas/test_production.py."""
+    built = (ROOT / ".ci" / "run").read_text()
+    assert "make --no-print-directory lint" in built and "make --no-print-directory audit" in built
     assert "check --deploy --fail-level WARNING" in (ROOT / "scripts" / "lint").read_text()
     assert "pip-audit" in (ROOT / "scripts" / "audit").read_text()
