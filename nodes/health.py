@@ -103,14 +103,18 @@ def engine(ok: bool, error: str) -> Reading:
     return Reading("ok") if ok else Reading("bad", f"The engine does not answer: {error or 'no reason given'}"[:250])
 
 
+QUIET_SECONDS, LOST_SECONDS = 25.0, 35.0
+"""As long as a node's status bears it (`NODE_NOT_READY_SECONDS`, `NODE_INACTIVE_SECONDS`): no signal calls one connected that is not heard."""
+
+
 def socket(connected: bool, *, silent_seconds: float | None) -> Reading:
-    """Is there a link, or were there at least beats by HTTP?"""
-    if connected:
+    """Is there a link on which something was heard, or were there at least beats by HTTP?"""
+    if connected and (silent_seconds or 0) < QUIET_SECONDS:
         return Reading("ok")
     if silent_seconds is None:
         return Reading("unknown", "No agent has joined yet.")
-    if silent_seconds < 40:
-        return Reading("warning", "No socket; it was heard a moment ago.")
+    if silent_seconds < LOST_SECONDS:
+        return Reading("warning", f"Nothing heard for {silent_seconds:.0f} s." if connected else "No socket; it was heard a moment ago.")
     return Reading("bad", "No agent is connected.")
 
 

@@ -18,7 +18,7 @@ from django.db.models import Q
 
 from lormas.common import clock
 from lormas.common.wires import resolve, wired
-from nodes import commands, drains, operations, services
+from nodes import commands, drains, health, operations, services
 from nodes.gateway.threads import in_database
 from nodes.models import Node
 from nodes.states import NodeStatus
@@ -52,6 +52,12 @@ def _ago(seconds: float) -> str:
     return f"Nothing heard for {seconds:.0f} s."
 
 
+def _tell_silence(node: Node, silent_seconds: float, now: datetime) -> None:
+    """Its signal of the link, too; the timeline has the move of the status, which says the same. Not if it was heard meanwhile."""
+    kept, _ = health.update(node.signals, {"socket": health.socket(bool(node.gateway), silent_seconds=silent_seconds)}, now=now.timestamp())
+    Node.objects.filter(pk=node.pk, last_heartbeat=node.last_heartbeat).update(signals=kept)
+
+
 def judge(now: datetime) -> int:
     """Move silent nodes down: ACTIVE -> NOT_READY -> INACTIVE. Returns how many moved."""
     not_ready = now - timedelta(seconds=settings.NODE_NOT_READY_SECONDS)
@@ -64,12 +70,15 @@ def judge(now: datetime) -> int:
         if not lost and node.status == NodeStatus.NOT_READY:
             continue
         limit = inactive if lost else not_ready
-        moved += services.move_status(
+        silent_seconds = (now - node.last_heartbeat).total_seconds()
+        if services.move_status(
             node,
             to=NodeStatus.INACTIVE if lost else NodeStatus.NOT_READY,
-            reason=_ago((now - node.last_heartbeat).total_seconds()),
+            reason=_ago(silent_seconds),
             condition=Q(last_heartbeat__lt=limit),
-        )
+        ):
+            moved += 1
+            _tell_silence(node, silent_seconds, now)
     # A process that died can't say that its sockets are gone.
     Node.objects.filter(last_heartbeat__lt=inactive).exclude(gateway="").update(gateway="", disconnected_at=now)
     return moved

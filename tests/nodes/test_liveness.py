@@ -42,8 +42,12 @@ def test_silence_makes_not_ready_at_25_and_inactive_at_35_seconds_never_before_2
         status = Node.objects.get(pk=alive.pk).status
         if not seen or seen[-1][1] != status:
             seen.append((silent, status))
+        signal = Node.objects.get(pk=alive.pk).signals.get("socket", {})
+        told = {"ACTIVE": None, "NOT_READY": "warning", "INACTIVE": "bad"}[status]
+        assert signal.get("level") == told, "of a node that is not heard no signal says that it is connected"
     assert seen == [(0.0, "ACTIVE"), (25.1, "NOT_READY"), (35.1, "INACTIVE")]
     row = Node.objects.get(pk=alive.pk)
+    assert row.signals["socket"]["cause"] == "No agent is connected."
     assert (row.status_reason, row.gateway) == ("Nothing heard for 35 s.", "")
 
 
@@ -55,6 +59,7 @@ def test_a_beat_brings_it_back_at_once(alive: Node) -> None:
     stale, due = store.write_beats([beat(alive, clock.now())])
     row = Node.objects.get(pk=alive.pk)
     assert (row.status, row.status_reason, row.usage["cpu_percent"], stale, due) == ("ACTIVE", "", 1.0, set(), set())
+    assert row.signals["socket"]["level"] == "ok"
 
 
 @pytest.mark.django_db
