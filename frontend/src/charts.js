@@ -47,6 +47,12 @@ class Charts extends HTMLElement {
     const t = this.rows.map((row) => row.t), pick = (key) => this.rows.map((row) => row[key]);
     return { cpu: [t, pick("cpu")], memory: [t, pick("memory")], disk: [t, pick("disk")], network: [t, pick("rx"), pick("tx")], block: [t, pick("read"), pick("write")] }[kind];
   }
+  // of what is not now: the point under the cursor, or the last one of what runs no more
+  when(t, pointed) {
+    if (!t || (!pointed && Date.now() / 1000 - t < Math.max(60, this.seconds / 120))) return "";
+    const at = new Date(t * 1000), today = at.toDateString() === new Date().toDateString();
+    return ` · ${today ? "" : `${DAY.format(at)} `}${(this.seconds > 3600 ? HOUR : SECOND).format(at)}`;
+  }
   draw() {
     for (const chart of this.charts) chart.destroy();
     this.charts = [];
@@ -65,7 +71,7 @@ class Charts extends HTMLElement {
         scales: { x: { time: true }, y: { range: (_u, _min, max) => [0, most && max <= most ? most : Math.max(max * 1.15 || 1, kind === "cpu" ? 5 : 1024)] } },
         series: two ? [{}, series(ink, undefined), series(mute, undefined, [4, 3])] : [{}, series(ink, soft)],
         axes: [{ stroke: mute, grid: { show: false }, ticks: { show: false }, font: "11px Geist Variable, sans-serif", size: 24, values: times }, { stroke: mute, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px Geist Variable, sans-serif", size: 66, values: (_u, ticks) => ticks.map((v) => format(v)), space: 36, ...(kind === "cpu" ? {} : { incrs: BINARY }) }],
-        hooks: { setCursor: [(u) => { if (!now) return; const i = u.cursor.idx ?? u.data[0].length - 1; now.textContent = u.data.slice(1).map((column) => format(column[i] ?? NaN)).join(" / "); }] },
+        hooks: { setCursor: [(u) => { if (!now) return; const i = u.cursor.idx ?? u.data[0].length - 1; now.textContent = u.data.slice(1).map((column) => format(column[i] ?? NaN)).join(" / ") + this.when(u.data[0][i], u.cursor.idx != null); }] },
       }, this.data(kind), box);
       chart.setCursor({ left: -1, top: -1 });
       this.charts.push(chart);

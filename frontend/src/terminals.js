@@ -51,7 +51,7 @@ class Terminals extends HTMLElement {
   }
   message(m) {
     if (m.type === "terminals" && m.reply_to === "terms") { this.listed(m.terminals.map((one) => one.name)); return; }
-    if (m.type === "error" && m.reply_to === "terms") { this.off.hidden = !!this.tabs.size; this.off.querySelector("p").textContent = m.message; return; }
+    if (m.type === "error" && m.reply_to === "terms") { this.off.hidden = !!this.tabs.size; this.off.querySelector("h2").textContent = this.off.dataset.trouble; this.off.querySelector("p").textContent = m.message; return; }
     if (m.type === "terminal_opened" && typeof m.reply_to === "string" && m.reply_to.startsWith("term:")) { if (m.container_id === this.container) this.tabs.get(m.name)?.opened(m); return; }
     if (m.terminal_id) {
       const tab = [...this.tabs.values()].find((one) => one.id === m.terminal_id);
