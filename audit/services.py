@@ -61,7 +61,7 @@ def record(
         action=action,
         outcome=outcome,
         target_type=target.type if target else "",
-        target_id=target.id if target else "",
+        target_id=target.id.replace("\x00", "\ufffd") if target else "",
         target_label=masked_text(target.label if target else "")[:255],
         before=masked(before),
         after=masked(after),

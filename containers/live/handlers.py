@@ -98,9 +98,7 @@ async def unsubscribe_stats(socket: ClientSocket, message: dict[str, Any]) -> No
 
 async def subscribe(socket: ClientSocket, message: dict[str, Any]) -> None:
     """`{topics: [...]}` -> `container`, `node`, `operation` messages about what this person may see."""
-    topics = message.get("topics")
-    if not isinstance(topics, list) or not all(isinstance(t, str) and t in TOPICS for t in topics):
-        raise Refusal("invalid", f"topics must be a list of {', '.join(TOPICS)}.")
+    topics = _topics(message)
     for topic in topics:
         # tapped before it is said, so that nothing after the answer is missed
         socket.start(f"topic-{topic}", _topic_feed(socket, topic, await live.hub().tap(TOPICS[topic])))
@@ -137,8 +135,16 @@ def _may_know(user: Any, granted: Granted, topic: str, hint: dict[str, Any]) -> 
     return may_know(user, owner=hint.get("owner"), target_type=str(hint.get("target_type")))
 
 
+def _topics(message: dict[str, Any]) -> list[str]:
+    topics = message.get("topics")
+    if not isinstance(topics, list) or not all(isinstance(t, str) and t in TOPICS for t in topics):
+        raise Refusal("invalid", f"topics must be a list of {', '.join(TOPICS)}.")
+    return topics
+
+
 async def unsubscribe(socket: ClientSocket, message: dict[str, Any]) -> None:
-    for topic in message.get("topics") or []:
+    """`{topics: [...]}`."""
+    for topic in _topics(message):
         socket.stop(f"topic-{topic}")
 
 

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from autobahn.exception import Disconnected
+
 WINDOW_BYTES = 1024 * 1024
 MARK_BYTES = 256 * 1024
 PATIENCE_SECONDS = 30.0
@@ -18,6 +20,10 @@ PATIENCE_SECONDS = 30.0
 
 class TooSlow(Exception):
     """The client did not confirm within PATIENCE_SECONDS."""
+
+
+class Gone(Exception):
+    """The client has hung up while there was something to say: nobody's fault."""
 
 
 class Outbox:
@@ -34,7 +40,7 @@ class Outbox:
         self._room.set()
 
     async def send(self, data: bytes | str) -> None:
-        """One text frame. Raises TooSlow."""
+        """One text frame. Raises TooSlow, Gone."""
         async with self._lock:
             if not self._room.is_set():
                 try:
@@ -42,7 +48,7 @@ class Outbox:
                 except TimeoutError:
                     raise TooSlow from None
             text = data.decode() if isinstance(data, bytes) else data
-            await self._asgi_send({"type": "websocket.send", "text": text})
+            await self._say(text)
             self._since_mark += len(data)
             if self._since_mark >= MARK_BYTES:
                 mark = self._next_mark
@@ -52,7 +58,13 @@ class Outbox:
                 self._since_mark = 0
                 if self._unconfirmed >= WINDOW_BYTES:
                     self._room.clear()
-                await self._asgi_send({"type": "websocket.send", "text": f'{{"type":"ping","id":{mark}}}'})
+                await self._say(f'{{"type":"ping","id":{mark}}}')
+
+    async def _say(self, text: str) -> None:
+        try:
+            await self._asgi_send({"type": "websocket.send", "text": text})
+        except Disconnected:  # daphne's own way to say it; its `websocket.disconnect` comes behind what was received before
+            raise Gone from None
 
     def confirm(self, reply_to: Any) -> bool:
         """A `pong` came. Was it asked for? (One that was costs its sender nothing: there are as many as we said `ping`.)"""

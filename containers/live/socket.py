@@ -27,10 +27,10 @@ from containers.live.basics import Refusal
 from containers.live.bound import keep_to
 from containers.live.granted import Granted, load_granted
 from containers.live.handlers import HANDLERS
-from containers.live.outbox import Outbox, TooSlow
+from containers.live.outbox import Gone, Outbox, TooSlow
 from containers.live.shells import View
 from containers.live.standing import free, seen, seen_now, standing
-from lormas.common import clock, live
+from lormas.common import clock, live, strictjson
 from lormas.common.addresses import address_of
 from lormas.common.errors import Forbidden, NotFound, NotSignedIn, Problem, TooMany
 from lormas.common.origin import origin_allowed
@@ -45,6 +45,8 @@ MAX_TASKS = 64
 BURST_MESSAGES = 200
 MESSAGES_PER_SECOND = 40.0
 MAX_ERRORS = 20
+MAX_ID_CHARS = 256
+MAX_ID_NUMBER = 2**53
 LOOKS = ("use", "ping", "subscribe", "unsubscribe", "read_", "list_", "terminal_list", "cancel")
 """Beginnings of the message types that change nothing: their refusals are no rows of the journal."""
 
@@ -122,6 +124,8 @@ class ClientSocket:
         except TooSlow:
             with contextlib.suppress(Exception):
                 await self._send({"type": "websocket.close", "code": 4408, "reason": "too slow"})
+        except Gone:
+            pass
         finally:
             watch.cancel()
             if counted:
@@ -167,7 +171,7 @@ class ClientSocket:
                 continue
             self._spend()
             if message is None:
-                await self._oops("bad_frame", "A frame is one JSON object with a text field `type`.", None)
+                await self._oops("bad_frame", "A frame is one JSON object with a text `type`, and a number or short text as `id`, if any.", None)
                 continue
             await self._handle(message)
 
@@ -185,10 +189,10 @@ class ClientSocket:
         if not text or len(text) > MAX_FRAME_BYTES:
             return None
         try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
+            message = strictjson.loads(text.encode(), max_bytes=4 * MAX_FRAME_BYTES, wide=True, is_nul_good=True)  # a key of terminals
+        except strictjson.NotJson:
             return None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str) or not _can_be_said_back(message.get("id")):
             return None
         payload = message.pop("payload", None)
         return {**payload, **message} if isinstance(payload, dict) else message
@@ -255,6 +259,8 @@ class ClientSocket:
         async def guarded() -> None:
             try:
                 await work
+            except Gone:
+                pass
             except TooSlow:
                 self.fail(4408, "too slow")
             except Problem as problem:
@@ -396,6 +402,13 @@ def _ending(refusal: Problem) -> Close:
     if isinstance(refusal, TooMany):
         return Close(4429, "too many wrong keys")
     return Close(4503, "try again") if isinstance(refusal, LimiterAway) else Close(4401, "not signed in")
+
+
+def _can_be_said_back(answer_to: Any) -> bool:
+    """An `id` goes back as it came: a number that every client has, or a short text."""
+    if isinstance(answer_to, str):
+        return len(answer_to) <= MAX_ID_CHARS
+    return answer_to is None or (isinstance(answer_to, int | float) and abs(answer_to) <= MAX_ID_NUMBER)
 
 
 def _query_token(scope: dict[str, Any]) -> str:

@@ -45,12 +45,12 @@ def _wide_float(text: str) -> float | str:
     return number if math.isfinite(number) else text
 
 
-def _check(value: Any, *, max_depth: int) -> None:
+def _check(value: Any, *, max_depth: int, is_nul_good: bool) -> None:
     stack: list[tuple[Any, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
         if isinstance(item, str):
-            if "\x00" in item:
+            if "\x00" in item and not is_nul_good:
                 raise NotJson("nul", "a string contains U+0000")
             if not item.isascii() and any("\ud800" <= c <= "\udfff" for c in item):
                 raise NotJson("surrogate", "a string contains half of a surrogate pair")
@@ -64,12 +64,15 @@ def _check(value: Any, *, max_depth: int) -> None:
                 stack.extend((child, depth + 1) for child in item)
 
 
-def loads(data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[str] | None = None, wide: bool = False) -> Any:
+def loads(
+    data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[str] | None = None, wide: bool = False, is_nul_good: bool = False
+) -> Any:
     """Decode UTF-8 JSON.
 
     Args:
         max_bytes: larger input is refused before it is read.
         wide: numbers outside 64 bits are good JSON that we have no type for; they become the text that stands there.
+        is_nul_good: U+0000 may stand in texts; whoever stores one looks to it.
         duplicates: None refuses a repeated key; a list collects them instead (the last one wins).
 
     Raises:
@@ -104,5 +107,5 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 64, duplicates: list[
         raise NotJson("syntax", f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise NotJson("depth", f"nested deeper than {max_depth}") from None
-    _check(value, max_depth=max_depth)
+    _check(value, max_depth=max_depth, is_nul_good=is_nul_good)
     return value
