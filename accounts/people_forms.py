@@ -127,7 +127,13 @@ class RoleForm(TakesProblems):
     """A role of one's making."""
 
     name = forms.CharField(label=_("Name"), max_length=64)
-    slug = forms.SlugField(label=_("Short name"), max_length=64, required=False, help_text=_("For the API; made of the name if you leave it empty."))
+    slug = forms.SlugField(
+        label=_("Short name"),
+        max_length=64,
+        required=False,
+        help_text=_("For the API; made of the name if you leave it empty."),
+        error_messages={"invalid": _("Letters, digits, dashes and underscores.")},
+    )
     description = forms.CharField(label=_("What it is for"), max_length=255, required=False)
     capabilities = forms.MultipleChoiceField(label=_("May"), required=False, widget=forms.CheckboxSelectMultiple())
 

@@ -19,4 +19,8 @@ load();
 // Narrow: the tab one is on is the one that shows.
 const tab = document.querySelector(".tabs [aria-current]"), strip = tab?.parentElement;
 if (tab) strip.scrollLeft += tab.getBoundingClientRect().left - strip.getBoundingClientRect().left - (strip.clientWidth - tab.offsetWidth) / 2;
+// A form that came back: what is wrong is where one is, also where it stands far below on a phone.
+const field = document.querySelector("form [aria-invalid=true]"), wrong = field ?? document.querySelector("form .err, form .banner.red[role=alert]");
+field?.focus({ preventScroll: true });
+if (wrong) { const at = wrong.getBoundingClientRect(); if (at.top < 60 || at.bottom > innerHeight - 60) wrong.scrollIntoView({ block: "center" }); }
 document.addEventListener("htmx:afterSettle", load);

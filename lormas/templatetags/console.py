@@ -26,7 +26,7 @@ from lormas import assets
 from lormas.common import clock
 from lormas.common.pages import TOAST_TAG, Toast
 from lormas.common.sizes import size_word
-from lormas.templatetags.entrywords import ENTRY_WORDS
+from lormas.templatetags.entrywords import ALONE, ENTRY_WORDS
 
 register = template.Library()
 
@@ -330,17 +330,16 @@ def unlocal(value: Any) -> str:
     return f"{float(value):.2f}"
 
 
-@register.filter
-def entry_words(entry: Any) -> str:
-    """What a row of the journal says was done; an action without words is told as it is."""
-    words_ = str(ENTRY_WORDS.get(entry.action, entry.action.replace(".", " ").replace("_", " ")))
-    return (
-        words_
-        if entry.outcome == "ok"
-        else _("%(what)s: refused") % {"what": words_}
-        if entry.outcome == "refused"
-        else _("%(what)s: failed") % {"what": words_}
-    )
+@register.simple_tag
+def entry_say(entry: Any) -> SafeString:
+    """What a row of the journal says was done, and to what; an action without words is told as it is."""
+    said: Any = ENTRY_WORDS.get(entry.action, entry.action.replace(".", " ").replace("_", " "))
+    if entry.target_label and (entry.action not in ALONE or entry.target_label != entry.actor_label):
+        said = format_html("{} <b>{}</b>", said, entry.target_label)
+    if entry.outcome == "ok":
+        return format_html("{}", said)
+    whole = _("%(what)s: refused") if entry.outcome == "refused" else _("%(what)s: failed")
+    return format_html('<span class="state red">{}</span>', format_html(whole.replace("%(what)s", "{}"), said))
 
 
 @register.simple_tag

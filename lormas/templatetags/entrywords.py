@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.utils.translation import gettext_lazy
 
@@ -204,3 +204,12 @@ ENTRY_WORDS: dict[str, Any] = {
     "operations.cancel": gettext_lazy("cancelled"),
     "reservations.failed": gettext_lazy("made ready"),
 }
+
+ALONE: Final = frozenset(
+    f"accounts.{act}"
+    for act in (
+        "sign_up", "sign_in", "sign_out", "confirm", "connect", "disconnect", "email", "email_asked", "verify_email", "factor_add", "factor_remove",
+        "recovery_codes", "recovery_code_used", "refresh",
+    )
+)  # fmt: skip
+"""Sentences that are whole without their object: all others are said with it, on its own page too."""

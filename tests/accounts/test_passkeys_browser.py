@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.test import Client
 
 from accounts import second_factor
 from accounts.models import AuthSession
@@ -153,12 +154,39 @@ def test_the_life_of_a_passkey(chromium: Any, panel: Panel, alice: Any, settings
     assert [line for line in person.complaints if "401" not in line] == []
 
 
+def test_a_form_that_comes_back_puts_one_at_what_is_wrong(chromium: Any, panel: Panel, alice: Any, root: Any, settings: Any) -> None:
+    """On a phone the form stands below all that is told of the account; in place of the field that has the focus otherwise."""
+    from playwright.sync_api import expect
+
+    client = Client()
+    client.force_login(root)
+    cookie = {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": f"http://localhost:{panel.port}",
+    }
+    context = chromium.new_context(viewport={"width": 390, "height": 740})
+    context.add_cookies([cookie])
+    page = context.new_page()
+    for address, field, wrong in ((f"/users/{alice.pk}", "username", "root"), ("/users/new", "username", "a b")):
+        page.goto(f"http://localhost:{panel.port}{address}")
+        if address == "/users/new":
+            page.fill("[name=email]", "new@example.org")
+        page.fill(f"[name={field}]", wrong)
+        page.locator("main form:has([name=username]) button.primary").click()
+        expect(page.locator(f"[name={field}][aria-invalid=true]")).to_be_focused(timeout=30_000)
+        expect(page.locator(f"[name={field}]")).to_be_in_viewport(timeout=30_000)
+    page.goto(f"http://localhost:{panel.port}/roles/new")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("scrollY") == 0, "a form that was not sent is where it always was"
+    context.close()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any, panel: Panel, alice: Any, settings: Any) -> None:
     """WCAG 2.2 AA in both themes; 360 px wide; nothing against the policy."""
     from axe_playwright_python.sync_playwright import Axe
-    from django.test import Client
 
     from accounts import keys
 

@@ -42,7 +42,7 @@ class Stage:
         self.ids = dict(self._objects())
         self._others: dict[str, Any] = {}
         self._handler = ClientHandler(enforce_csrf_checks=False)
-        self.clients = {caller: self._client(caller) for caller in CALLERS}
+        self.clients = {caller: self.client(caller) for caller in CALLERS}
 
     def _objects(self) -> Iterator[tuple[str, str]]:
         from containers.models import Backup, BackupDestination, LeftCopy, LogAlert, Rollout, Schedule
@@ -110,7 +110,8 @@ class Stage:
         client.handler = self._handler
         return client
 
-    def _client(self, caller: str) -> Client:
+    def client(self, caller: str) -> Client:
+        """One that has just signed in."""
         client = self._blank()
         if caller == "node":
             client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {self.node_token}"

@@ -124,7 +124,9 @@ def test_no_operation_answers_nonsense_with_an_error_of_ours(stage: Stage, recor
     without = []
     operations = [operation for operation in (found.ok() for found in schema.get_all_operations()) if not operation.path.startswith("/api/workers")]
     assert len(operations) > 300
-    for operation in operations:
+    for number, operation in enumerate(operations):
+        if number % 10 == 0:
+            stage.clients["administrator"] = stage.client("administrator")  # tokens are good for minutes only
         made = sum(try_all(sender, operation, mode, CASES) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE))
         if not made:
             without.append(operation.label)
@@ -133,4 +135,6 @@ def test_no_operation_answers_nonsense_with_an_error_of_ours(stage: Stage, recor
     assert not sender.wrong, "\n".join(f"{where}: {told}" for where, told in sender.wrong.items())
     assert not without
     assert sum(sender.sent.values()) > len(operations) * CASES
-    assert sum(count for status, count in sender.sent.items() if status not in (404, 405)) > sum(sender.sent.values()) / 2, "they get past the door"
+    assert sum(count for status, count in sender.sent.items() if status not in (401, 404, 405)) > sum(sender.sent.values()) / 2, (
+        "they get past the door"
+    )
