@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ class Backups:
     async def _write(self, container_id: str, asked: ask.BackupWrite, pipe: Pipe) -> dict[str, Any]:
         await self._must_rest(container_id)
         opened = await self._open(container_id)
+        inlet: _Inlet | None = None
         try:
             await self._desk.thread(swapping.go_on, opened.tree)
             restore_id = secrets.token_hex(8)
@@ -142,6 +143,8 @@ class Backups:
             self._clear_later(container_id, restore_id, note)
             return {"files": done.files, "content_bytes": done.content_bytes}
         finally:
+            if inlet is not None:
+                inlet.close()
             opened.tree.close()
 
     async def _must_rest(self, container_id: str) -> None:
@@ -212,29 +215,42 @@ class Backups:
 
 
 class _Inlet:
-    """A pipe's content for a thread, piece by piece."""
+    """A pipe's content for a thread, piece by piece; the next one comes while one is worked on."""
 
     def __init__(self, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
         self._content = pipe.content()
         self._loop = loop
         self._closed = False
+        self._coming: Future[bytes | None] | None = None
 
     def close(self) -> None:
+        """Nobody waits for what still comes. From any thread."""
         self._closed = True
+        coming = self._coming
+        if coming is not None:
+            coming.cancel()
 
     async def _next(self) -> bytes | None:
         return await anext(self._content, None)
 
+    def _ask(self) -> Future[bytes | None]:
+        return asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+
     def piece(self) -> bytes | None:
         """None: that was all. Raises FileRefused."""
-        coming: Future[bytes | None] = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        coming = self._coming or self._ask()
         waited = 0.0
         while not self._closed and waited < SEND_SECONDS * 2:
             try:
-                return coming.result(0.5)
+                found = coming.result(0.5)
             except TimeoutError:
                 waited += 0.5
+            except CancelledError:
+                break
             except RuntimeFailure as failure:
                 raise FileRefused(failure.code, failure.detail) from failure
+            else:
+                self._coming = self._ask() if found is not None else None
+                return found
         coming.cancel()
         raise FileRefused("cancelled", "Nothing comes any more.")

@@ -168,7 +168,7 @@ class Transfers:
             opened.tree.close()
 
     async def _pour(self, pipe: Pipe, descriptor: int, opened: OpenFiles, *, most: int = -1, hold: Callable[[int], None] | None = None) -> int:
-        """Everything that comes, counted before it is written; returns how much it was."""
+        """Everything that comes, counted before it is written; returns how much it was. Two chunks are held at most."""
         total, waiting = 0, bytearray()
 
         def write(data: bytes) -> None:
@@ -177,16 +177,27 @@ class Transfers:
                 hold(len(data))
             write_all(descriptor, data)
 
-        async for data in pipe.content():
-            total += len(data)
-            if 0 <= most < total:
-                raise RuntimeFailure("too_large", "More came than was announced.")
-            waiting += data
-            if len(waiting) >= CHUNK:
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for data in pipe.content():
+                total += len(data)
+                if 0 <= most < total:
+                    raise RuntimeFailure("too_large", "More came than was announced.")
+                waiting += data
+                if len(waiting) >= CHUNK:  # one chunk is written while the next one comes
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.ensure_future(self._desk.thread(write, bytes(waiting)))
+                    waiting.clear()
+            if writing is not None:
+                await writing
+            if waiting:
                 await self._desk.thread(write, bytes(waiting))
-                waiting.clear()
-        if waiting:
-            await self._desk.thread(write, bytes(waiting))
+        finally:
+            if writing is not None:  # the descriptor is the thread's until it has ended
+                await asyncio.wait({writing})
+                if not writing.cancelled():
+                    writing.exception()  # was told already, or another one is
         return total
 
     async def _upload(self, container_id: str, asked: ask.FilesUpload, pipe: Pipe) -> dict[str, Any]:

@@ -87,9 +87,11 @@ async def bring(
     stream = await _opened(node_id, "backup.write", container_id, asked)
     summed = hashlib.sha256()
     sent = 0
+    coming = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
     try:
         async with _Lost():
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            while (piece := await coming) is not None:
+                coming = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))  # read while this one goes out
                 summed.update(piece)
                 await stream.write(piece)
                 sent += len(piece)
@@ -101,6 +103,9 @@ async def bring(
             return await stream.finish()
     finally:
         await asyncio.shield(stream.close())
+        await asyncio.wait({coming})  # the store is the thread's until then
+        if not coming.cancelled():
+            coming.exception()  # was told already, or another one is
 
 
 class _Lost:

@@ -7,12 +7,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from containers.models import StatsSample
 from lormas import assets
+from lormas.common import clock
 from tests.chromium import ARGS
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
@@ -347,6 +350,22 @@ def test_scripts_stay_small() -> None:
     text = (assets.DIST / "app.js").read_text()
     first = [assets.DIST / "app.js", *(file for file in (assets.DIST / "chunks").glob("chunk-*.js") if file.name in text)]
     assert sum(len(gzip.compress(file.read_bytes())) for file in first) < MOST_SCRIPT_BYTES
+
+
+def test_a_figure_that_is_not_of_now_says_of_when_it_is(visit: Callable[..., Visitor], alice: Any, web: Any) -> None:
+    """The last one of what stopped ten minutes ago, and each that is pointed at; not the one of now."""
+    shown = "document.querySelector('[data-chart=memory]').closest('.panel').querySelector('.chart-now')?.textContent || ''"
+    for number in range(3):
+        StatsSample.objects.create(subject_id=web.pk, time=clock.now() - timedelta(minutes=10 + number), memory_bytes=5 << 20)
+    visitor = visit(alice)
+    page = visitor.go(f"/containers/{web.pk}/stats")
+    visitor.until(f"/^5\\.00\\s*MiB · [0-9:]+$/.test({shown})")
+    StatsSample.objects.create(subject_id=web.pk, time=clock.now(), memory_bytes=6 << 20)
+    visitor.go(f"/containers/{web.pk}/stats")
+    visitor.until(f"/^6\\.00\\s*MiB$/.test({shown})")
+    page.hover("[data-chart=memory] .u-over", position={"x": 10, "y": 40})
+    visitor.until(f"/^5\\.00\\s*MiB · [0-9:]+$/.test({shown})")
+    assert visitor.complaints == []
 
 
 def test_a_flood_stays_bounded_and_is_followed_until_a_hand_scrolls(visit: Callable[..., Visitor], alice: Any, web: Any, puppet: Puppet) -> None:
