@@ -49,7 +49,6 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # before daphne.server makes its loop
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from daphne.endpoints import build_endpoint_description_strings
-    from daphne.server import Server
 
     from lormas.asgi import application
 
@@ -58,11 +57,12 @@ def main() -> None:
     from django.urls import get_resolver
 
     from audit.sealer import Sealer  # apps are loaded by now
+    from lormas.quickstart.draining import DrainingServer
 
     _ = get_resolver().url_patterns  # all pages and doors: the first request would load them
 
     Sealer().start()
-    server = Server(
+    server = DrainingServer(
         application=Identified(application, run_id) if run_id else application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         signal_handlers=True,
