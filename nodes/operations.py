@@ -136,6 +136,18 @@ _waiting: dict[str, set[threading.Event]] = {}
 _waiting_lock = threading.Lock()
 
 
+_ending = threading.Event()
+
+
+def answer_waiting() -> None:
+    """This process ends: who waits for an operation in it is answered at once with how far it is."""
+    _ending.set()
+    with _waiting_lock:
+        for waiters in _waiting.values():
+            for waiter in waiters:
+                waiter.set()
+
+
 def _wake(op_id: UUID | str) -> None:
     """Those who wait in this process look at once; others when their pause is over."""
     with _waiting_lock:
@@ -158,7 +170,8 @@ def _waiter(op_id: UUID | str) -> Iterator[threading.Event]:
 
 
 def wait_for(op_id: UUID | str, seconds: float) -> Operation:
-    """The operation once it has ended, or as it is when `seconds` are over. Blocks its thread; of psycopg's pool it holds nothing while it sleeps."""
+    """The operation once it has ended, or as it is when `seconds` are over or this process ends. Blocks its thread; of psycopg's pool it holds
+    nothing while it sleeps."""
     end = time.monotonic() + seconds
     pause = 0.05
     with _waiter(op_id) as settled:
@@ -166,7 +179,7 @@ def wait_for(op_id: UUID | str, seconds: float) -> Operation:
             settled.clear()
             is_open = Operation.objects.values_list("status", flat=True).get(pk=op_id) in OPERATION_OPEN
             left = end - time.monotonic()
-            if not is_open or left <= 0:
+            if not is_open or left <= 0 or _ending.is_set():
                 return Operation.objects.get(pk=op_id)
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STOP_SECONDS = 5
+WEB_STOP_SECONDS = 9
+"""It answers what it has begun first (`draining.DRAIN_SECONDS`)."""
 """How long a program may take to end before it is killed. Web, worker and agent end side by side, Redis after them: less than 10 s in all."""
 KEPT_FOR_AGENT = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LOG_LEVEL", "LOG_FORMAT", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",

@@ -92,7 +92,7 @@ def programs(broker: brokers.Broker, runtime: str, places: Places, url: str, *, 
     python = sys.executable
     found = [
         config.Program("prepare", [python, "-m", "lormas.quickstart.prepare"], 900, autostart=True, restart=False, to_terminal=True),
-        config.Program("web", [python, "-m", "lormas.quickstart.web"], 500, autostart=web_at_once),
+        config.Program("web", [python, "-m", "lormas.quickstart.web"], 500, autostart=web_at_once, stop_seconds=config.WEB_STOP_SECONDS),
         config.Program("worker", [python, "-m", "lormas.quickstart.worker"], 500),
     ]
     if broker.command:

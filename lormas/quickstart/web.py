@@ -47,7 +47,6 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # before daphne.server makes its loop
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lormas.settings")
     from daphne.endpoints import build_endpoint_description_strings
-    from daphne.server import Server
 
     from lormas.asgi import application
 
@@ -55,9 +54,14 @@ def main() -> None:
     from django.conf import settings
 
     from audit.sealer import Sealer  # apps are loaded by now
+    from lormas.quickstart.draining import DrainingServer
 
     Sealer().start()
+<<<<<<< HEAD
     Server(
+=======
+    server = DrainingServer(
+>>>>>>> h/nodes
         application=Identified(application, run_id) if run_id else application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         signal_handlers=True,

@@ -49,11 +49,13 @@ async def backed_up(container: Container, user: Any, folder: Path) -> None:
 
 
 def saved(pair: Pair, container: Container) -> tuple[str, list[str]]:
-    """Checksum of what it saved, and its starts, as its node has them."""
+    """Checksum of what it saved, and its starts, as its node has them (none before it has begun to write)."""
     node_id = Container.objects.get(pk=container.pk).node_id
     assert node_id is not None
     place = Path(docker(pair.hosts[node_id], "volume", "inspect", "-f", "{{.Mountpoint}}", f"lormas-{container.pk}"))
-    return hashlib.sha256((place / "saved").read_bytes()).hexdigest(), (place / "runs").read_text().split()
+    if not (place / "saved").exists():
+        return "", []
+    return hashlib.sha256((place / "saved").read_bytes()).hexdigest(), (place / "runs").read_text().split() if (place / "runs").exists() else []
 
 
 async def runs_here(pair: Pair, container: Container) -> None:
