@@ -57,11 +57,7 @@ def main() -> None:
     from lormas.quickstart.draining import DrainingServer
 
     Sealer().start()
-<<<<<<< HEAD
-    Server(
-=======
-    server = DrainingServer(
->>>>>>> h/nodes
+    DrainingServer(
         application=Identified(application, run_id) if run_id else application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         signal_handlers=True,
