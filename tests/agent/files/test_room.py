@@ -62,7 +62,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
     yield Disk(folder)
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
