@@ -20,7 +20,7 @@ from tests.rights.stage import Stage, methods_of, routes
 from tests.rights.test_matrix import Writes
 from tests.rights.test_socket_matrix import HIDDEN, TABLE, asked, authorization, opened
 
-pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 OF: Final = ("{container_id}", "{node_id}", "{cluster_id}", "{egg_id}", "{machine_id}", "{machine}", "{object_id}")
 OTHERS_TO_SAY: Final = {
     "/api/nodes/{node_id}/heartbeat": "by a node's token only: 401",
