@@ -14,6 +14,7 @@ from containers.models import Container
 from containers.services.create import PortWish
 from containers.services.manners import settings_of
 from containers.validation import check_command, check_env, check_image, check_labels, env_from_list
+from containers.variables import as_told
 from lormas.common.forms import ServiceForm
 
 MIB, GIB = 1024**2, 1024**3
@@ -196,20 +197,21 @@ SECTIONS: dict[str, type[Section] | type[GeneralSection]] = {
 }
 
 
-def initial(container: Container, section: str) -> dict[str, Any]:
-    """What a section's form begins with."""
+def initial(container: Container, section: str, *, to_editor: bool) -> dict[str, Any]:
+    """What a section's form begins with. `to_editor`: see `as_told`."""
     if section == "general":
         labels = "\n".join(f"{name}={value}" for name, value in container.labels.items())
         return {"labels": labels, **{name: getattr(container, name) for name in ("name", "description", "restart_policy")}}
     if section == "made":
-        lines = "\n".join(f"{name}={value}" for name, value in container.env.items())
-        return {"image": container.image, "command": shlex.join(container.command), "env": lines}
+        told = as_told({"env": container.env, "command": container.command}, to_editor=to_editor)
+        lines = "\n".join(f"{name}={value}" for name, value in told["env"].items())
+        return {"image": container.image, "command": shlex.join(told["command"]), "env": lines}
     if section == "limits":
         sizes = {"memory_bytes": container.memory_bytes // MIB, "swap_bytes": container.swap_bytes // MIB, "disk_bytes": container.disk_bytes / GIB}
         return {**sizes, **{name: getattr(container, name) for name in ("cpus", "pids", "io_weight")}}
     own = settings_of(container)
     if section == "script":
-        return {"startup_script": own.startup_script}
+        return as_told({"startup_script": own.startup_script}, to_editor=to_editor)
     ready = own.readiness
     return {
         "auto_start": own.auto_start,

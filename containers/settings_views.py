@@ -21,6 +21,7 @@ from containers.services.install import installs
 from containers.services.limits import can_update
 from containers.services.manners import settings_of
 from containers.settings_forms import SECTIONS, initial, posted_ports
+from containers.variables import edits
 from containers.views import frame, kept_for
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
@@ -88,7 +89,7 @@ def _page(
 ) -> HttpResponse:
     user = person(request)
     editable = "containers.edit" in rights(user, container)
-    forms = {name: sent.get(name) or made(initial=initial(container, name)) for name, made in SECTIONS.items()}
+    forms = {name: sent.get(name) or made(initial=initial(container, name, to_editor=editable)) for name, made in SECTIONS.items()}
     for form in forms.values():
         form.auto_id = "id_%s"
         if not editable:
@@ -135,7 +136,7 @@ def history(request: HttpRequest, container_id: UUID) -> HttpResponse:
     user = person(request)
     container = get_container(user, container_id)
     page = page_of(request, container.revisions.all(), size=20)
-    rows = revisions.changes_of(container, list(page.object_list))
+    rows = revisions.changes_of(container, list(page.object_list), to_editor=edits(user, container))
     newest = rows[0][0].number if rows and page.number == 1 else 0
     context = {**frame(user, container, "settings"), "page": page, "rows": rows, "newest": newest}
     return render(request, "containers/revisions.html", context)

@@ -18,7 +18,7 @@ from containers.models import Container
 from containers.services.create import bindings
 from containers.services.wish import startup_of
 from containers.validation import check_image
-from containers.variables import shown_variables
+from containers.variables import as_told, shown_variables
 from containers.views import frame
 from eggs.controls import controls_of, posted_values
 from eggs.definition import EggDefinition
@@ -37,7 +37,7 @@ def startup(request: HttpRequest, container_id: UUID) -> HttpResponse:
         raise NotFound(_("This container is made of an image: it has no startup page."))
     definition = EggDefinition.from_json(version.definition)
     manager, editable = has(user, "eggs.manage"), "containers.edit" in rights(user, container)
-    values, problem = shown_variables(container, user), None
+    values, problem = as_told({"variables": shown_variables(container, user)}, to_editor=editable)["variables"], None
     image, command = container.image, container.startup
     if request.method == "POST":
         settable = {control.name for control in controls_of(definition, {}, manager=manager) if control.editable}

@@ -1,14 +1,35 @@
-"""Whose eyes and hands a container's variables are for: what its egg hides or fixes stays with those who manage eggs (I01)."""
+"""Whose eyes and hands a container's variables are for: what its egg hides or fixes stays with those who manage eggs (I01), and secrets of its
+environment with those who may change it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from accounts.access import has
+from audit.masking import masked
+from containers.access import grant_kind, rights
 from containers.models import Container
 from eggs.definition import EggDefinition
 from eggs.rendering import HIDDEN
+
+MADE: Final = ("env", "variables", "command", "startup_script")
+"""Where people put passwords for what runs inside."""
+
+
+def stands_as_editor(user: Any, container: Container) -> bool:
+    """May change it by what they are, as its owner or in the role of one for all; costs no query, unlike `edits`."""
+    return has(user, "containers.edit") and grant_kind().standing(user, container)
+
+
+def edits(user: Any, container: Container) -> bool:
+    """May change it, also by a grant."""
+    return stands_as_editor(user, container) or "containers.edit" in rights(user, container)
+
+
+def as_told(wish: Mapping[str, Any], *, to_editor: bool) -> dict[str, Any]:
+    """Whole for those who may change it; for others who see it as the journal keeps it, with `***` for what looks like a secret."""
+    return dict(wish) if to_editor else {**wish, **{name: masked({name: wish[name]})[name] for name in MADE if name in wish}}
 
 
 def shown_variables(container: Container, user: Any) -> dict[str, str]:

@@ -15,6 +15,7 @@ from containers import access
 from containers.api.views import ASKS_NODE, actor_of, checked
 from containers.models import Revision
 from containers.services import drift, edit, revisions
+from containers.variables import edits
 from lormas.common.api.serializers import StrictSerializer, TimeField
 from nodes.api.operations import OperationSerializer
 
@@ -119,7 +120,7 @@ class Revisions(ListAPIView):  # type: ignore[type-arg]
                 "created_at": one.created_at,
                 "changes": [{"field": d.field, "before": d.before, "after": d.after} for d in found],
             }
-            for one, found in revisions.changes_of(container, list(page or []))
+            for one, found in revisions.changes_of(container, list(page or []), to_editor=edits(request.user, container))
         ]
         return self.get_paginated_response(RevisionSerializer(rows, many=True).data)
 

@@ -94,5 +94,5 @@ class ContainerDuplicate(APIView):
         fresh = access.visible_containers(request.user).for_list().filter(pk=made.pk).first()
         if fresh is None:  # it failed for good while we waited
             return answer
-        told = {**ContainerSerializer(fresh).data, "operation": answer.data["operation"]}
+        told = {**ContainerSerializer(fresh, context={"reader": request.user}).data, "operation": answer.data["operation"]}
         return Response(told, status=status.HTTP_201_CREATED, headers={"Location": f"/api/containers/{made.pk}", "X-Operation": str(operation.pk)})

@@ -16,7 +16,7 @@ from containers.models import Container, Port
 from containers.services import NewContainer, PortWish
 from containers.spec import Asked
 from containers.states import allowed_actions
-from containers.variables import shown_variables
+from containers.variables import as_told, edits, shown_variables, stands_as_editor
 from eggs.access import get_egg
 from lormas.common.api.serializers import ModelSerializer, StrictSerializer
 from lormas.common.errors import FieldError, Forbidden, NotFound
@@ -178,6 +178,10 @@ class ContainerSerializer(ModelSerializer[Container]):
     node = serializers.SerializerMethodField()
     egg = serializers.SerializerMethodField()
     egg_version = serializers.SerializerMethodField()
+    command = serializers.SerializerMethodField()
+    env = serializers.SerializerMethodField(
+        help_text="With `***` for what looks like a secret, unless you may change it; in lists also where that was granted."
+    )
     variables = serializers.SerializerMethodField()
     limits = serializers.SerializerMethodField()
     ports = PortSerializer(many=True, read_only=True)
@@ -210,11 +214,25 @@ class ContainerSerializer(ModelSerializer[Container]):
     def get_egg_version(self, container: Container) -> int | None:
         return container.egg_version.number if container.egg_version else None
 
+    def _told(self, container: Container, **wish: Any) -> Any:
+        """The one value, for who reads: `reader` of one container, or whoever asked for the list (no query for each row)."""
+        reader, request = self.context.get("reader"), self.context.get("request")
+        asks = request is not None and stands_as_editor(request.user, container)
+        return next(iter(as_told(wish, to_editor=asks or (reader is not None and edits(reader, container))).values()))
+
+    @extend_schema_field({"type": "array", "items": {"type": "string"}})
+    def get_command(self, container: Container) -> list[str]:
+        return self._told(container, command=container.command)  # type: ignore[no-any-return]
+
+    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    def get_env(self, container: Container) -> dict[str, str]:
+        return self._told(container, env=container.env)  # type: ignore[no-any-return]
+
     @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
     def get_variables(self, container: Container) -> dict[str, str]:
         """Without those that its egg hides, unless the reader manages eggs (I01)."""
         request = self.context.get("request")
-        return shown_variables(container, request.user if request is not None else None)
+        return self._told(container, variables=shown_variables(container, request.user if request is not None else None))  # type: ignore[no-any-return]
 
     def get_limits(self, container: Container) -> dict[str, float]:
         return {name: getattr(container, name) for name in ("cpus", "memory_bytes", "swap_bytes", "disk_bytes", "io_weight", "pids")}

@@ -18,7 +18,7 @@ from containers.models import Container, ContainerTunnel
 from containers.services import edit, idle, scripts, tunnels
 from containers.services.limits import LIMITS
 from containers.services.manners import settings_of
-from containers.variables import shown_variables
+from containers.variables import as_told, edits, shown_variables
 from lormas.common.api.serializers import StrictSerializer, TimeField
 from nodes.api.operations import OperationSerializer
 
@@ -122,7 +122,7 @@ def as_settings(container: Container, user: Any) -> dict[str, Any]:
     """The body of `GET …/settings`."""
     own = settings_of(container)
     newest = container.revisions.first()
-    return {
+    body = {
         **{name: getattr(container, name) for name in ("name", "description", "image", "command", "env", "startup", "labels", "restart_policy")},
         "variables": shown_variables(container, user),
         "limits": {name: getattr(container, name) for name in LIMITS},
@@ -132,6 +132,7 @@ def as_settings(container: Container, user: Any) -> dict[str, Any]:
         "revision": newest.number if newest is not None else 1,
         "pending": container.spec_changed,
     }
+    return as_told(body, to_editor=edits(user, container))
 
 
 class ContainerSettingsView(APIView):

@@ -120,7 +120,7 @@ class ContainerList(ContainerListing):
         fresh = one(access.visible_containers(request.user).for_list().filter(pk=container.pk))
         if fresh is None:  # it failed for good while we waited: the operation says why, and nothing was left behind
             return answer
-        body = {**ContainerSerializer(fresh).data, "operation": answer.data["operation"]}
+        body = {**ContainerSerializer(fresh, context={"reader": request.user}).data, "operation": answer.data["operation"]}
         return Response(
             body, status=status.HTTP_201_CREATED, headers={"Location": f"/api/containers/{container.pk}", "X-Operation": str(operation.pk)}
         )
@@ -133,7 +133,7 @@ class ContainerDetail(APIView):
 
     @extend_schema(responses={200: ContainerSerializer})
     def get(self, request: Request, container_id: str) -> Response:
-        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
+        return Response(ContainerSerializer(access.get_container(request.user, container_id), context={"reader": request.user}).data)
 
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def patch(self, request: Request, container_id: str) -> Response:
@@ -141,7 +141,9 @@ class ContainerDetail(APIView):
         changes, wishes = spread(checked(ContainerChangeSerializer, request.data))
         done = edit.change(container, user=request.user, actor=actor_of(request), changes=changes, wishes=wishes)
         fresh = access.get_container(request.user, container_id)
-        return Response({**ContainerSerializer(fresh).data, "needs_restart": done.needs_restart, "effects": done.effects})
+        return Response(
+            {**ContainerSerializer(fresh, context={"reader": request.user}).data, "needs_restart": done.needs_restart, "effects": done.effects}
+        )
 
     @extend_schema(request=ContainerChangeSerializer, responses={200: ChangedContainerSerializer})
     def put(self, request: Request, container_id: str) -> Response:
@@ -166,7 +168,7 @@ class ContainerRestore(APIView):
     @extend_schema(request=None, responses={200: ContainerSerializer})
     def post(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.delete", trash=True)
-        return Response(ContainerSerializer(services.restore_container(container, actor=actor_of(request))).data)
+        return Response(ContainerSerializer(services.restore_container(container, actor=actor_of(request)), context={"reader": request.user}).data)
 
 
 class ContainerPower(APIView):
@@ -196,7 +198,7 @@ class ContainerClearState(APIView):
     def post(self, request: Request, container_id: str) -> Response:
         container = access.get_container(request.user, container_id, "containers.stop")
         clear_state(container, actor=actor_of(request))
-        return Response(ContainerSerializer(access.get_container(request.user, container_id)).data)
+        return Response(ContainerSerializer(access.get_container(request.user, container_id), context={"reader": request.user}).data)
 
 
 def log_page(page: dict[str, Any], *, level: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from containers.services.create import NewContainer, PortWish, create_container
 from containers.services.edit import OWN
 from containers.services.manners import settings_of
 from containers.spec import Asked
-from containers.variables import shown_variables
+from containers.variables import MADE, as_told, edits, shown_variables
 from eggs.definition import EggDefinition
 from lormas.common.crypto import decrypt
 from lormas.common.errors import FieldError, Forbidden
@@ -32,7 +32,8 @@ def duplicate(
     """Make another of the same image or egg, settings, limits and as many ports (with other numbers outside). It is this person's, placed anew in
     the same cluster; files are not copied. It is a session container only if asked for, whatever the first one is: then it needs a place as any.
 
-    What is not this person's to have stays behind: values that the egg hides or fixes, and another owner's registry password.
+    What is not this person's to have stays behind: values that the egg hides or fixes, another owner's registry password, and, for those who may
+    not change the first one, what looks like a secret in its environment, command and startup script.
 
     Raises:
         Forbidden `policy_denied`: it mounts folders of its node. What `create_container` raises.
@@ -56,9 +57,9 @@ def duplicate(
         description=container.description,
         egg=container.egg,
         image=container.image,
-        command=container.command if container.egg is None else [],
-        env=container.env,
-        variables=_own_variables(container, user),
+        command=_theirs(container, user, "command", container.command) if container.egg is None else [],
+        env=_theirs(container, user, "env", container.env),
+        variables=_theirs(container, user, "variables", _own_variables(container, user)),
         startup=container.startup,
         labels=container.labels,
         mounts=container.mounts,
@@ -75,7 +76,7 @@ def duplicate(
     with transaction.atomic():
         made, operation = create_container(user=user, actor=actor, data=data)
         if own.pk is not None and not own._state.adding:
-            kept = {name: getattr(own, name) for name in OWN}
+            kept = {name: _theirs(container, user, name, getattr(own, name)) for name in OWN}
             if is_session and not kept["idle_timeout_seconds"]:
                 del kept["idle_timeout_seconds"]  # that of a new session stands
             ContainerSettings.objects.update_or_create(container=made, defaults=kept)
@@ -85,6 +86,14 @@ def duplicate(
 def _listens_on_outside(container: Container) -> bool:
     assert container.egg_version is not None
     return EggDefinition.from_json(container.egg_version.definition).runs == "startup"
+
+
+def _theirs(container: Container, user: Any, name: str, value: Any) -> Any:
+    """Of a map what they may read, of anything else the whole or nothing."""
+    told = as_told({name: value}, to_editor=edits(user, container))[name]
+    if isinstance(value, dict) and name in MADE:
+        return {key: one for key, one in value.items() if told.get(key) == one}
+    return value if told == value else type(value)()
 
 
 def _own_variables(container: Container, user: Any) -> dict[str, str]:

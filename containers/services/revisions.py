@@ -11,7 +11,7 @@ from audit.services import Actor
 from containers.models import Container, Port, Revision
 from containers.services.limits import LIMITS
 from containers.services.manners import settings_of
-from containers.variables import for_journal
+from containers.variables import as_told, for_journal
 from lormas.common import clock
 from lormas.common.errors import NotFound
 
@@ -83,15 +83,18 @@ def for_eyes(container: Container, wish: dict[str, Any]) -> dict[str, Any]:
     return {**wish, "variables": for_journal(container, wish.get("variables", {}))}
 
 
-def changes_of(container: Container, revisions: list[Revision]) -> list[tuple[Revision, list[Difference]]]:
-    """Each with what it changed, given newest first; the one before the oldest given is looked up."""
+def changes_of(container: Container, revisions: list[Revision], *, to_editor: bool) -> list[tuple[Revision, list[Difference]]]:
+    """Each with what it changed, given newest first; the one before the oldest given is looked up. `to_editor`: see `as_told`."""
     if not revisions:
         return []
     older = Revision.objects.filter(container=container, number__lt=revisions[-1].number).first()
     befores = [*revisions[1:], older]
+
+    def seen(wish: dict[str, Any]) -> dict[str, Any]:
+        return as_told(for_eyes(container, wish), to_editor=to_editor)
+
     return [
-        (one, differences(for_eyes(container, before.wish), for_eyes(container, one.wish)) if before is not None else [])
-        for one, before in zip(revisions, befores, strict=True)
+        (one, differences(seen(before.wish), seen(one.wish)) if before is not None else []) for one, before in zip(revisions, befores, strict=True)
     ]
 
 

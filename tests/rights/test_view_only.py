@@ -8,14 +8,19 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from accounts import grants
+from accounts import granting, grants
+from containers.models import Container
+from containers.services import edit
+from containers.services.duplicate import duplicate
+from containers.services.manners import settings_of
 from lormas.common import live
+from tests.console.conftest import make_node
 from tests.rights.conftest import give
 from tests.rights.stage import Stage, methods_of, routes
 from tests.rights.test_matrix import Writes
 from tests.rights.test_socket_matrix import HIDDEN, TABLE, asked, authorization, opened
 
-pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 OF: Final = ("{container_id}", "{node_id}", "{cluster_id}", "{egg_id}", "{machine_id}", "{machine}", "{object_id}")
 OTHERS_TO_SAY: Final = {
     "/api/nodes/{node_id}/heartbeat": "by a node's token only: 401",
@@ -80,3 +85,43 @@ async def test_every_message_is_refused_to_whom_only_sees(stage: Stage) -> None:
     await live.hub().close()
     assert len(found) > 15
     assert {word: code for word, code in found.items() if code != ("ok" if word in SEEN else "forbidden")} == {}
+
+
+def test_secrets_of_what_runs_are_for_those_who_may_change_it(stage: Stage, settings: Any) -> None:
+    """I01, D14: by no door that somebody who only sees it can open, in no copy of theirs; its owner and whom a change was granted read them."""
+    web = Container.objects.get(pk=stage.ids["container_id"])
+    owner, looker = stage.cast["owner"], stage.cast["stranger"]
+    secrets = {
+        "env": {"MODE": "quiet", "DB_PASSWORD": "canary-of-the-environment"},
+        "command": ["serve", "--token=canary-of-the-command"],
+        "startup_script": "export API_KEY=canary-of-the-script",
+    }
+    for more in ({}, {"description": "twice, so that there is a revision with a difference"}):
+        edit.change(web, user=owner, actor=owner.as_actor(), changes={**secrets, **more, "env": {**secrets["env"], "N": str(len(more))}})
+    lets_look(stage)
+    told = {"stranger": told_to(stage, "stranger"), "owner": told_to(stage, "owner")}
+    assert {path: text for path, text in told["stranger"].items() if "canary-" in text} == {}
+    for path in ("/api/containers/{container_id}", "/api/containers/{container_id}/settings", "/containers/{container_id}/settings"):
+        assert "quiet" in told["stranger"][path] and "DB_PASSWORD" in told["stranger"][path], path
+        assert "canary-of-the-environment" in told["owner"][path], path
+    assert sum("canary-of-the-environment" in text for text in told["owner"].values()) > 6
+    make_node("alive")
+    copy, _ = duplicate(Container.objects.get(pk=web.pk), user=looker, actor=looker.as_actor())
+    assert (copy.env, copy.command, settings_of(copy).startup_script) == ({"MODE": "quiet", "N": "1"}, [], "")
+    mine, _ = duplicate(Container.objects.get(pk=web.pk), user=owner, actor=owner.as_actor())
+    assert (mine.env["DB_PASSWORD"], settings_of(mine).startup_script) == ("canary-of-the-environment", secrets["startup_script"])
+    kind = grants.kind("container")
+    grant = next(one for one in granting.on(kind, web) if one.user == looker)
+    by = stage.cast["administrator"]
+    granting.change(by, kind, web, grant.id, changes={"permissions": ["containers.edit"]}, actor=by.as_actor())
+    assert "canary-of-the-environment" in stage.client("stranger").get(f"/api/containers/{web.pk}").content.decode()
+
+
+def told_to(stage: Stage, caller: str) -> dict[str, str]:
+    """What each address says to them."""
+    found, page = {}, stage.pages(caller)
+    for path, view in routes().items():
+        if "get" in methods_of(view):
+            answer = (stage.clients[caller] if path.startswith("/api") else page()).get(stage.address(path))
+            found[path] = "" if getattr(answer, "streaming", False) else answer.content.decode(errors="replace")
+    return found
