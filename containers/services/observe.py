@@ -268,15 +268,21 @@ def _settle_operation(command: Command, *, ok: bool) -> None:
 
 def take_snapshot(node_id: UUID, reports: list[ContainerReport], *, complete: bool) -> None:
     """A listing: each report as a fact; what a *complete* one does not name is gone from the node (R11: an incomplete one says nothing)."""
-    gone = {str(pk) for pk in Container.objects.filter(node_id=node_id, observed="removed").values_list("pk", flat=True)}
+    rows = Container.objects.order_by().filter(node_id=node_id).values_list("pk", "epoch", "observed_seq", "observed")
+    known = {str(pk): (epoch, seq, observed) for pk, epoch, seq, observed in rows}
     for report in reports:
-        observe(node_id, report, gone=report.container_id in gone)
+        epoch, seq, observed = known.get(report.container_id, (report.epoch, -1, ""))
+        gone = observed == "removed"
+        # Most of a listing is no news. Numbers only grow, so what is none now is none later: no write is begun for it.
+        if epoch == report.epoch and (seq < report.seq or (gone and seq == report.seq)):
+            observe(node_id, report, gone=gone)
     if not complete:
         return
     named = {report.container_id for report in reports}
-    should = Container.objects.filter(node_id=node_id).exclude(observed__in=("", "removed")).exclude(desired=Desired.DELETED)
+    missing = [UUID(key) for key, (_, _, observed) in known.items() if key not in named and observed not in ("", "removed")]
+    should = Container.objects.filter(pk__in=missing, node_id=node_id).exclude(observed__in=("", "removed")).exclude(desired=Desired.DELETED)
     for container in should.select_related("node", "operation"):
-        if str(container.pk) in named or container.running_operation is not None:
+        if container.running_operation is not None:
             continue
         with transaction.atomic():
             changed = Container.objects.filter(pk=container.pk, observed_seq=container.observed_seq).update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from audit.services import SYSTEM
@@ -188,3 +189,18 @@ def test_no_action_passes_for_ever_on_a_node_that_never_answers(
     container.refresh_from_db()
     assert container.operation_id is None
     assert container.status not in PASSING, container.status
+
+
+def test_a_listing_without_news_begins_no_write(running: Container, agent: Any, node: Node, django_assert_num_queries: Any) -> None:
+    """R20: all nodes send theirs every five minutes, and nearly all of it is known; what is news among it is still taken in."""
+    known = agent.report(running, "running")
+    observe.observe(node.pk, known)
+    late = msgspec.structs.replace(agent.report(running, "exited"), epoch=running.epoch + 1)
+    for listing in ([known], [late], [known, known]):
+        with django_assert_num_queries(1):
+            observe.take_snapshot(node.pk, listing, complete=True)
+    running.refresh_from_db()
+    assert running.observed == "running"
+    observe.take_snapshot(node.pk, [known, agent.report(running, "exited", exit_code=1, cause="exit")], complete=True)
+    running.refresh_from_db()
+    assert running.observed == "exited"
