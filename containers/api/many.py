@@ -14,7 +14,7 @@ from accounts.access import require
 from accounts.grants import holds_any
 from containers import access, validation
 from containers.api.fields import checked as by_check
-from containers.api.serializers import ContainerSerializer, CreatedContainerSerializer
+from containers.api.shown import ContainerSerializer, CreatedContainerSerializer
 from containers.api.views import OPERATION, WAIT, actor_of, checked
 from containers.services import bulk
 from containers.services.duplicate import duplicate

@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from containers import access
-from containers.api.serializers import ContainerChangeSerializer, ExecResultSerializer, PortSerializer, SomeLimitsSerializer
+from containers.api.serializers import ContainerChangeSerializer, ExecResultSerializer, SomeLimitsSerializer
+from containers.api.shown import PortSerializer
 from containers.api.views import ASKS_NODE, actor_of, checked, spread
 from containers.models import Container, ContainerTunnel
 from containers.services import edit, idle, scripts, tunnels

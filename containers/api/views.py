@@ -23,11 +23,8 @@ from audit.services import Actor
 from containers import access, loglevels, logs, services, stats
 from containers.api.filters import ContainerFilter
 from containers.api.serializers import (
-    ChangedContainerSerializer,
     CommandLineSerializer,
     ContainerChangeSerializer,
-    ContainerSerializer,
-    CreatedContainerSerializer,
     LogEntryAnswerSerializer,
     LogEntrySerializer,
     LogsFollowSerializer,
@@ -39,6 +36,7 @@ from containers.api.serializers import (
     StatsSampleSerializer,
     resolve_new,
 )
+from containers.api.shown import ChangedContainerSerializer, ContainerSerializer, CreatedContainerSerializer
 from containers.models import Container
 from containers.services import PortWish, edit
 from containers.services.clear import clear_state
