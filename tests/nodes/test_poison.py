@@ -66,7 +66,7 @@ async def test_an_agent_with_a_wrong_clock_is_as_alive_as_it_is_heard(panel: Pan
         for number in range(1, 60):  # three in a row count, and those of one second are one
             await agent.send(wire.Heartbeat(seq=number, sent_at_unix=clock.unix() + 3600 * hours))
             row = await until(lambda before=row.last_heartbeat: Node.objects.filter(pk=node.pk, last_heartbeat__gt=before).first())
-            if row.signals["clock"]["level"] == "bad":
+            if row.signals.get("clock", {}).get("level") == "bad":  # signals come a moment after the beat
                 break
         assert row.signals["clock"]["level"] == "bad"
         moves = await in_thread(lambda: list(row.events.filter(kind="status", after__in=("NOT_READY", "INACTIVE"))))
