@@ -21,7 +21,8 @@ def test_each_row_is_held_or_owed() -> None:
 
 
 def test_the_build_checks_deployment_and_dependencies() -> None:
-    """H10: `.ci/run` lints and audits, lint asks `check --deploy`; that both find what they look for: tests/lormas/test_production.py."""
+    """H10: `.ci/run` lints, and audits where LORMAS_AUDIT=1 lets it ask the network; lint asks `check --deploy`; that both find what they look for:
+    tests/lormas/test_production.py."""
     built = (ROOT / ".ci" / "run").read_text()
     assert "make --no-print-directory lint" in built and "make --no-print-directory audit" in built
     assert "check --deploy --fail-level WARNING" in (ROOT / "scripts" / "lint").read_text()
