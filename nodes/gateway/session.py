@@ -155,6 +155,10 @@ class AgentSession:
                 with contextlib.suppress(OSError, RuntimeError):
                     await self.send(wire.Refused(code=code, reason=ended.reason))
                     await self._asgi_send({"type": "websocket.close", "code": ended.close_code, "reason": ended.reason[:120]})
+            elif ended.reason:
+                # Else its end would stay open, and an agent that only slept would go on talking to nobody until it missed our answers, too (R05).
+                with contextlib.suppress(OSError, RuntimeError):
+                    await self._asgi_send({"type": "websocket.close", "code": 4408, "reason": ended.reason[:120]})
             return
         if ended is not None:
             self._log.error("gateway.session_failed", exc_info=ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from typing import Any
@@ -145,6 +146,19 @@ async def test_rotation_gives_the_connected_agent_the_new_token(panel: Panel, re
     await in_thread(services.rotate_token, node, actor=_actor())
     async with fake_agent(panel.url, token) as agent:
         assert (await agent.expect(wire.Refused)).code == "bad_token"
+
+
+@pytest.mark.waits
+@pytest.mark.timeout(120)
+async def test_who_says_nothing_is_hung_up_on(panel: Panel, registered: Any) -> None:
+    """R05: an agent that only slept would else talk on to nobody, until it missed our answers, too."""
+    _, token = registered
+    async with joined(panel.url, token) as agent:
+        with pytest.raises(ConnectionClosed) as end:
+            async with asyncio.timeout(90):
+                while True:
+                    await agent.socket.recv()
+        assert end.value.rcvd is not None and end.value.rcvd.code == 4408
 
 
 @pytest.mark.waits
