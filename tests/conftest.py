@@ -129,7 +129,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
         # As `.ci/run` runs the slow ones: those that only wait for clocks begin first, each on its own; of the others a file stays together.
         # Then the longest files, so that none of them is left over at the end with the other workers idle.
-        long = ("test_chaos", "test_matrix", "test_moving", "test_whole_start", "test_browser")
+        long = ("test_backups", "test_chaos", "test_matrix", "test_browser", "test_moving", "test_whole_start", "test_hostile_text", "test_nonsense")
         items.sort(key=lambda item: (item.get_closest_marker("waits") is None, long.index(item.path.stem) if item.path.stem in long else len(long)))
         for item in items:
             if item.get_closest_marker("waits") is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from lormas.quickstart.say import Trouble, line, step, trouble
 
 ROOT = Path(__file__).resolve().parents[2]
+RARE = r"/(moto|faker|ansible|ansible_test|pip|setuptools|tests?)/"
 MADE = "lormas-made"
 SCRIPTS = {"lormas": "lormas.cli", "lormas-agent": "agent.cli"}
 
@@ -88,7 +89,9 @@ def _install(folder: Path, lock: Path, uv: str | None) -> None:
         pip = [python, "-m", "pip", "install", "-q", "--no-input", "--no-compile"]
         _run([*pip, "--require-hashes", "--no-deps", "-r", str(lock)], failure=failure)
     packages = next((folder / "lib").glob("python3.*/site-packages"))
-    subprocess.run([python, "-m", "compileall", "-q", "-j", "0", str(packages)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    # What is only there for tests and set-up is compiled when it is first used, if ever.
+    compiled = [python, "-m", "compileall", "-q", "-j", "0", "-x", RARE, str(packages)]
+    subprocess.run(compiled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def _link(folder: Path) -> None:
