@@ -124,6 +124,10 @@ class Reconciler:
         (self.running.add if seen.state in ("running", "paused") else self.running.discard)(container_id)
         self.watcher(container_id, seen.state)
         seen = self.marked(seen)
+        before = self._outbox.known(container_id)
+        if before is not None and before.report is not None and before.report.oom_killed and not seen.oom_killed:
+            same_end = (before.report.state, before.report.started_at) == (seen.state, seen.started_at)
+            seen = msgspec.structs.replace(seen, oom_killed=same_end)  # some engines tell this once and then forget it
         last = await self._logs.last_seq(container_id)
         numbered, fact = await self._outbox.observe(msgspec.structs.replace(seen, cause=cause, last_log_seq=last))
         if fact is not None:

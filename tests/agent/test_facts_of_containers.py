@@ -241,3 +241,16 @@ async def test_what_died_while_the_engine_was_away_died_with_it(inside: Any, sec
         i.runtime.happen(container_id, "die", state="exited", exit_code=137, finished_at=finished)
         fact = await i.until(lambda: [f for f in i.of(wire.StateFact) if f.report.state == "exited"] or None)
         assert fact[-1].report.cause == cause
+
+
+async def test_that_it_was_the_memory_stays_known_when_the_engine_forgets_it_and_ends_with_the_next_start(inside: Any) -> None:
+    async with inside() as i, watching(i):
+        container_id = await made(i)
+        i.runtime.happen(container_id, "oom", state="exited", exit_code=137, oom_killed=True)
+        await i.until(lambda: [fact for fact in i.of(wire.StateFact) if fact.report.oom_killed])
+        i.runtime.happen(container_id, "rename", oom_killed=False)
+        i.reconciler.look_soon(container_id)
+        assert (await i.reconciler.observe(container_id, cause="")).oom_killed
+        i.runtime.happen(container_id, "start", state="running", exit_code=None, started_at="2030-01-01T00:00:00Z")
+        fact = await i.until(lambda: [fact for fact in i.of(wire.StateFact) if fact.report.state == "running"])
+        assert not fact[0].report.oom_killed

@@ -22,7 +22,7 @@ from agent.runtimes.base import (
     RuntimeEvent,
     RuntimeFailure,
 )
-from agent.runtimes.docker import compare, errors, events, images, options, reports, startup, terminal
+from agent.runtimes.docker import compare, errors, events, images, oom, options, reports, startup, terminal
 from agent.runtimes.docker.datafolder import DockerData
 from agent.runtimes.docker.diskuse import DiskUse
 from agent.runtimes.docker.finder import Finder
@@ -161,6 +161,8 @@ class DockerRuntime:
 
     async def inspect(self, container_id: str) -> ContainerReport | None:
         item = await self._finder.item(container_id)
+        if item is not None and oom.in_doubt(item):
+            item["State"]["OOMKilled"] = await oom.told(self._wire, item)
         return reports.from_inspect(item) if item is not None else None
 
     async def _report(self, container_id: str) -> ContainerReport:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.protocol.messages import Limits, Mount, PortBinding
+from agent.runtimes.docker import oom
 
 pytestmark = pytest.mark.docker
 
@@ -106,3 +107,36 @@ async def test_containers_can_not_talk_to_each_other_directly(docker_bench: Any,
     found = await collect(session)
     assert found["stdout"] == b""
     assert await session.wait() != 0
+
+
+async def test_that_it_was_the_memory_is_known_although_the_engine_says_so_late_or_never(docker_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 23 it never sets its flag if the kernel's word comes after the end; a SIGKILL by hand ends as such a container does, and is none."""
+    runtime = docker_bench.runtime
+    limits = Limits(memory_bytes=16 * 1024 * 1024)
+    eater = await docker_bench.started(command=["sh", "-c", "tail /dev/zero"], limits=limits)
+    await docker_bench.ended(eater)
+    item = await runtime._finder.item(eater)
+    item["State"]["OOMKilled"] = False
+    assert oom.in_doubt(item)
+    assert await oom.told(runtime._wire, item)
+
+    other = await docker_bench.started(command=["sh", "-c", "sleep 3600"], limits=limits)
+    docker_bench.outside("kill", (await runtime._finder.item(other))["Id"])
+    assert not (await docker_bench.ended(other)).oom_killed
+    item = await runtime._finder.item(other)
+    assert oom.in_doubt(item)
+    monkeypatch.setattr(oom, "LATE_SECONDS", 3600.0)  # the signal answers at once: nothing is waited for
+    assert not await oom.told(runtime._wire, item)
+
+
+def test_it_is_in_doubt_only_where_a_limit_was_and_the_end_is_new() -> None:
+    def item(*, memory: int = 1, **state: Any) -> dict[str, Any]:
+        found = {"Running": False, "OOMKilled": False, "ExitCode": 137, "FinishedAt": "2026-01-01T00:00:10.5Z", **state}
+        return {"State": found, "HostConfig": {"Memory": memory}}
+
+    now = 1767225611.0
+    assert oom.in_doubt(item(), now)
+    assert not oom.in_doubt(item(), now + 121)
+    assert not oom.in_doubt(item(memory=0), now)
+    for state in ({"Running": True}, {"OOMKilled": True}, {"ExitCode": 0}, {"FinishedAt": ""}, {"FinishedAt": "0001-01-01T00:00:00Z"}):
+        assert not oom.in_doubt(item(**state), now), state
