@@ -21,7 +21,7 @@ from reservations import machinefile, selectors, sources
 from reservations.access import get_machine, grant_kind, require_sight, visible_machines
 from reservations.api.machines import rows_of
 from reservations.forms import ImportForm, MachineForm, initial_of
-from reservations.hands.ssh import fingerprint
+from reservations.hostkeys import fingerprint
 from reservations.models import Machine
 from reservations.services import checks, machines, revoke
 from reservations.states import Hold, MachineStatus

@@ -9,8 +9,6 @@ import ipaddress
 import re
 from typing import Any, Final
 
-import asyncssh
-
 from lormas.common.errors import FieldError
 
 NAME: Final = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")
@@ -46,6 +44,8 @@ def one_public_key(text: str) -> str | None:
     words = text.strip().split(" ", 2)
     if "\n" in text.strip() or "\r" in text or len(text) > 8192 or len(words) < 2 or words[0] not in KEY_KINDS:
         return None
+    import asyncssh  # here: it takes a tenth of a second, which no start of a panel needs to spend
+
     try:
         key = asyncssh.import_public_key(" ".join(words[:2]))
     except (asyncssh.KeyImportError, ValueError):
@@ -66,6 +66,8 @@ def check_labels(labels: Any) -> list[FieldError]:
 
 
 def check_private_key(text: str) -> list[FieldError]:
+    import asyncssh
+
     try:
         asyncssh.import_private_key(text)
     except asyncssh.KeyEncryptionError:

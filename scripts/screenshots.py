@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.panel import EMAIL, Panel, panel, wait_for_node  # noqa: E402
 from bench.rawengine import IMAGE, ensure_image  # noqa: E402
+from tests.chromium import options  # noqa: E402
 
 IMAGES = ROOT / "docs" / "img"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
@@ -78,9 +77,8 @@ def take(found: Panel, container_id: str, node_id: str) -> None:
         "operations": "/operations",
         "eggs": "/eggs",
     }
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        browser = playwright.chromium.launch(**options())
         for scheme, size, suffix, names in ROUNDS:
             context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1, reduced_motion="reduce")
             page = context.new_page()

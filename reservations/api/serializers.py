@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
-from reservations.hands.ssh import fingerprint
+from reservations.hostkeys import fingerprint
 from reservations.models import Allocation, Machine, Reservation
 from reservations.services.reserve import MAX_COUNT
 from reservations.states import Hold, MachineStatus, State

@@ -18,6 +18,7 @@ import structlog
 
 from reservations.hands import script
 from reservations.hands.base import Account, Endpoint, Job, Outcome
+from reservations.hostkeys import fingerprint
 
 log = structlog.get_logger(__name__)
 
@@ -54,14 +55,6 @@ def public_text(key: Any) -> str:
     """`ssh-ed25519 AAAA…` of a key, without its comment."""
     words = key.export_public_key("openssh").decode("ascii").split()
     return " ".join(words[:2])
-
-
-def fingerprint(host_key: str) -> str:
-    """`SHA256:…`; empty for no key."""
-    if not host_key:
-        return ""
-    found: str = asyncssh.import_public_key(host_key).get_fingerprint()
-    return found
 
 
 class _Pinned(asyncssh.SSHClient):

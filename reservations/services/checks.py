@@ -16,7 +16,7 @@ from lormas.common import clock
 from lormas.common.crypto import WrongKey
 from reservations import hands
 from reservations.hands import Job, Outcome
-from reservations.hands.ssh import fingerprint
+from reservations.hostkeys import fingerprint
 from reservations.models import Machine
 from reservations.secrets import endpoint_of
 from reservations.services.machines import set_condition

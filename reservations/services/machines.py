@@ -13,7 +13,7 @@ from audit.services import Actor, record
 from lormas.common import clock
 from lormas.common.errors import Conflict, FieldError, Invalid, Problem, Refused
 from lormas.common.jobs import enqueue_on_commit
-from reservations.hands.ssh import fingerprint
+from reservations.hostkeys import fingerprint
 from reservations.models import Allocation, Machine
 from reservations.secrets import lock
 from reservations.services.publish import machine_changed, target_of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from audit.models import Entry
 from lormas import assets
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.test_second_factor import set_up
-from tests.chromium import ARGS
+from tests.chromium import options as chromium_options
 from tests.nodes.rig import Panel
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -39,8 +37,7 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's sync API has a loop running in this thread
     with sync_playwright() as playwright:
-        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=ARGS)
+        browser = playwright.chromium.launch(**chromium_options())
         yield browser
         browser.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,7 +15,7 @@ import pytest
 from containers.models import StatsSample
 from lormas import assets
 from lormas.common import clock
-from tests.chromium import ARGS
+from tests.chromium import options as chromium_options
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
 from tests.rights.conftest import give
@@ -36,8 +35,7 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=ARGS)
+        browser = playwright.chromium.launch(**chromium_options())
         yield browser
         browser.close()
 

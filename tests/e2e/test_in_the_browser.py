@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from containers.models import Backup, BackupWork, Container, ContainerTunnel
 from containers.services import NewContainer, backupwork, create_container, drills, execs, power
 from containers.services import destinations as places
 from lormas import assets
-from tests.chromium import ARGS
+from tests.chromium import options as chromium_options
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
 
@@ -81,8 +80,7 @@ async def windows(stack: Stack, user: Any) -> AsyncIterator[Any]:
 
     cookie = {"name": settings.SESSION_COOKIE_NAME, "value": await in_thread(sign_in), "url": stack.panel.url}
     async with async_playwright() as playwright:
-        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGS)
+        browser = await playwright.chromium.launch(**chromium_options())
 
         async def opened() -> Window:
             context = await browser.new_context(viewport={"width": 1280, "height": 800})
@@ -125,6 +123,11 @@ SAVED = "document.querySelector('[data-fm=estate]').textContent === document.que
 
 async def check_files(window: Window, at: str) -> None:
     page, api = window.page, f"/api{at}/files"
+    closed = "document.querySelectorAll('.fm-bar summary[aria-disabled=true]').length === 2"
+    await window.go(f"{at}/files?path=no-such-folder")
+    await window.until(closed)  # nothing can be made where nothing can be read
+    await page.click(".fm-crumbs a")
+    await window.until(f"!({closed}) && document.querySelector('.fm-bar summary[aria-disabled]') === null")
     await window.go(f"{at}/files")
     await window.until("customElements.get('lm-files') && document.querySelector('lm-files').ready")
     assert await window.script_bytes() < MOST_SCRIPT_BYTES  # nothing of the editor yet

@@ -48,7 +48,7 @@ def test_another_host_key_stops_everything_until_a_person_decides(
     assert Entry.objects.filter(action__contains="host_key", target_id=str(machine.pk)).exists()
     with pytest.raises(Conflict):
         book(alice, 3)
-    from reservations.hands.ssh import fingerprint
+    from reservations.hostkeys import fingerprint
 
     mark_fixed(checked, actor=root.as_actor(), accept_host_key=fingerprint(checked.host_key_alarm))
     checks.check_machine(checked, actor=root.as_actor())

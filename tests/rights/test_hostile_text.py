@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
@@ -21,6 +19,7 @@ from accounts.models import Letter, User
 from accounts.sessions import BACKEND
 from lormas import assets
 from lormas.common import clock
+from tests.chromium import options as chromium_options
 from tests.nodes.rig import Panel
 from tests.rights.hostile import CONTEXTS, STRINGS, harm, joined
 from tests.rights.stage import Stage, methods_of, routes
@@ -60,7 +59,7 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's sync API has a loop running in this thread
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(**chromium_options())
         yield browser
         browser.close()
 

@@ -16,7 +16,7 @@ from django.db import transaction
 from audit.services import SYSTEM
 from lormas.common.errors import Conflict, Problem
 from provision import demo, image
-from reservations.hands.ssh import fingerprint
+from reservations.hostkeys import fingerprint
 from reservations.models import Allocation, Machine, Reservation
 from reservations.services import checks, revoke, sweep
 from reservations.services.limits import claims, one_at_a_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -110,7 +111,11 @@ async def test_pause_freezes_all_of_it_and_unpause_thaws(runtime: ProcessRuntime
     assert [report.state for report in await runtime.list_owned()] == ["paused"]
 
     def states() -> set[bytes]:
-        return {Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0] for pid in processes(container_id)}
+        found = set()
+        for pid in processes(container_id):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a sleep that has ended since
+                found.add(Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0])
+        return found
 
     await until(lambda: states() == {b"T"}, what="a freeze of all")  # one may be in the kernel still when the signal comes
     assert (await runtime.unpause(container_id)).state == "running"
