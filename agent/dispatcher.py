@@ -77,7 +77,14 @@ class Dispatcher:
     # ----------------------------------------------------------------------------------------------------------- from link
 
     async def receive(self, command: Command) -> None:
-        """Accept (on disk) and acknowledge, or answer again."""
+        """Accept (on disk) and acknowledge, or answer again.
+
+        Whoever carries commands is cancelled when the link is cut. What is being accepted then is accepted to its end: one that is on disk and was
+        given to no lane would be acknowledged at each repeat, and never be carried out.
+        """
+        await asyncio.shield(self._spawn(self._take_in(command), f"take in {command.id}"))
+
+    async def _take_in(self, command: Command) -> None:
         if command.kind not in COMMANDS:
             await self._refuse(command, "unknown_command", f"This agent does not know {command.kind[:64]!r}.")
             return

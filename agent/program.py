@@ -161,10 +161,11 @@ class Agent:
                 await self._runtime.close()
             await self._outbox.close()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -178,7 +179,13 @@ class Agent:
             self._main.cancel()
 
     async def _open_runtime(self, instance: str) -> bool:
-        """Open it under this ownership label, take up what runs, go on with open commands. False while the engine is down."""
+        """Open it under this ownership label, take up what runs, go on with open commands. False while the engine is down.
+
+        Done to its end also when the link that asked for it is cut meanwhile: nobody would make up for the other half.
+        """
+        return await asyncio.shield(self._spawn(self._open_once(instance)))
+
+    async def _open_once(self, instance: str) -> bool:
         async with self._opening:
             return self._opened_as == instance or await self._open(instance)
 

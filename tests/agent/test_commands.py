@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import sqlite3
 import stat
 import time
@@ -57,6 +58,22 @@ async def test_a_repeat_while_it_runs_is_only_acknowledged(inside: Any) -> None:
         assert len(i.of(wire.Ack)) == 2
         gate.set()
         await i.settled(command)
+        assert i.runtime.calls == ["create", "start"]
+
+
+async def test_what_is_being_accepted_when_the_link_is_cut_is_carried_out(inside: Any) -> None:
+    """R04: it is on disk, so a repeat is only acknowledged; nobody else would give it to a lane before the agent is restarted."""
+    async with inside() as i:
+        writing, slow_disk = threading.Event(), threading.Event()
+        i.outbox._db.set_trace_callback(lambda sql: sql.startswith("INSERT") and (writing.set() or slow_disk.wait(60)))
+        command = command_of("container.create")
+        carrier = asyncio.create_task(i.dispatcher.receive(command))
+        await i.until(writing.is_set)
+        carrier.cancel()
+        await asyncio.gather(carrier, return_exceptions=True)
+        slow_disk.set()
+        await i.dispatcher.receive(command)  # at the next connection
+        assert (await i.settled(command)).ok
         assert i.runtime.calls == ["create", "start"]
 
 

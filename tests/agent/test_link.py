@@ -427,6 +427,37 @@ async def test_an_engine_that_is_down_at_the_start_is_waited_for(tmp_path: Path,
         await eventually(lambda: panel.peers and panel.peers[0].bulk, 60)
 
 
+async def test_a_link_that_is_cut_while_the_agent_takes_up_what_runs_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """The rest of it is done all the same: without it nobody would follow the engine's events until the next restart."""
+    taking_up, go_on = asyncio.Event(), asyncio.Event()
+
+    class SlowLogs(TinyLogs):
+        async def resume_all(self, container_ids: list[str]) -> None:
+            taking_up.set()
+            await go_on.wait()
+            await super().resume_all(container_ids)
+
+    runtime = TinyRuntime()
+
+    async def talk(peer: Peer) -> None:
+        await peer.send(welcome(len(panel.peers)))
+        if len(panel.peers) == 1:
+            await asyncio.wait_for(taking_up.wait(), 60)
+            await peer.socket.close()
+            return
+        go_on.set()
+        command = command_of("container.create")
+        await peer.send(command)
+        assert (await peer.expect(wire.Result)).ok
+        runtime.happen(command.container_id, "die", state="exited", exit_code=3)
+        await peer.expect(wire.StateFact, where=lambda fact: fact.report.state == "exited")
+        peer.bulk.append(b"done")
+        await peer.receive()
+
+    async with stub(talk) as panel, agent(tmp_path, panel, runtime, SlowLogs(), panel_instance=""):
+        await eventually(lambda: len(panel.peers) > 1 and panel.peers[1].bulk, 60)
+
+
 def test_secrets_never_get_into_the_log() -> None:
     """F13: and a line is one line, whatever is in it."""
     record = logging.makeLogRecord({"msg": "joined", "levelname": "INFO", "token": TOKEN, "node_token": TOKEN, "password": "x", "node": "n\nforged"})

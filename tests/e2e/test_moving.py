@@ -26,7 +26,7 @@ from containers.models import Container, Migration
 from containers.models.moving import HELD
 from containers.services import NewContainer, PortWish, create_container, migrate
 from lormas.common import clock
-from nodes.models import Drain, Node, Operation
+from nodes.models import Command, Drain, Node, Operation
 from nodes.services import register_node
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.second_engine import SecondEngine, second_engine
@@ -149,8 +149,22 @@ async def ended(operation: Operation, seconds: float = 60) -> Operation:
         row = Operation.objects.get(pk=operation.pk)
         return None if row.is_open else row
 
-    found: Operation = await until(over, seconds=seconds, what=f"the move's end ({operation.pk})")
+    try:
+        found: Operation = await until(over, seconds=seconds, what=f"the move's end ({operation.pk})")
+    except AssertionError as late:
+        raise AssertionError(f"{late}; {await in_thread(standing, operation)}") from late
     return found
+
+
+def standing(operation: Operation) -> str:
+    """Where an act is, for whoever has to find out why it does not go on."""
+    moves = Migration.objects.filter(operation=operation)
+    begun = operation.created_at
+    lines = [f"{m.phase} since {m.phase_since:%X}, deadline {m.deadline:%X}, waits for {m.commands}" for m in moves]
+    lines += [f"{n.name}: {n.status} {n.status_reason} epoch {n.session_epoch}" for n in Node.objects.all()]
+    made_since = Command.objects.filter(created_at__gte=begun).order_by("created_at")
+    lines += [f"{c.created_at:%X} {c.pk} {c.kind} {c.state} tried {c.attempts} for {c.node.name}, until {c.deadline:%X}" for c in made_since]
+    return "\n".join([f"begun {begun:%X}, now {clock.now():%X}", *lines])
 
 
 async def settled(pair: Pair, container: Container) -> Container:
