@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import sqlite3
 import stat
+import threading
 import time
 import uuid
 from typing import Any
