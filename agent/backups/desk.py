@@ -115,7 +115,8 @@ class Backups:
         except asyncio.CancelledError:
             stop()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.shield(working), 30)
+                async with asyncio.timeout(30):
+                    await asyncio.shield(working)
             raise
 
     # ----------------------------------------------------------------------------------------------------------------- in

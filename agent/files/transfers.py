@@ -134,7 +134,8 @@ class Transfers:
         except asyncio.CancelledError:
             sink.close()
             with contextlib.suppress(Exception):  # the thread must let go of the folder before it is closed
-                await asyncio.wait_for(asyncio.shield(packing), 10)
+                async with asyncio.timeout(10):
+                    await asyncio.shield(packing)
             raise
 
     async def _recording(self, container_id: str, asked: ask.RecordingRead, pipe: Pipe) -> dict[str, Any]:

@@ -119,7 +119,8 @@ class Moves:
             except asyncio.CancelledError:
                 sink.close()
                 with contextlib.suppress(Exception):  # the thread must let go of the folder before it is closed
-                    await asyncio.wait_for(asyncio.shield(sending), 10)
+                    async with asyncio.timeout(10):
+                        await asyncio.shield(sending)
                 raise
         return {"entries": entries, "bytes": size}
 

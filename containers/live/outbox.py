@@ -44,7 +44,8 @@ class Outbox:
         async with self._lock:
             if not self._room.is_set():
                 try:
-                    await asyncio.wait_for(self._room.wait(), PATIENCE_SECONDS)
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await self._room.wait()
                 except TimeoutError:
                     raise TooSlow from None
             text = data.decode() if isinstance(data, bytes) else data

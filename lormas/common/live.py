@@ -183,7 +183,8 @@ class Tap:
                 return None
             self._ready.clear()
             try:
-                await asyncio.wait_for(self._ready.wait(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):  # not wait_for, which may swallow a cancellation up to Python 3.11
+                    await self._ready.wait()
             except TimeoutError:
                 return None
         data = self._items.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -38,4 +39,28 @@ async def test_without_a_broker_the_viewers_of_this_process_are_still_served(set
         await hub.publish("stats:here", b"one")
         assert await tap.get(5) == b"one"
     finally:
+        await hub.close()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_viewer_that_is_cancelled_as_something_comes_goes(steps: int) -> None:
+    """However close together the two are: a relay that stays waits on for a socket that is gone, and the other end is never told (R16)."""
+    hub = live.Hub()
+    try:
+        tap = await hub.tap("bulk:x:down")
+
+        async def relay() -> None:
+            while True:
+                await tap.get(600)
+
+        task = asyncio.create_task(relay())
+        await asyncio.sleep(0.01)
+        hub.publish_here("bulk:x:down", b"credit")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert task in done and task.cancelled()
+    finally:
+        task.cancel()
         await hub.close()
