@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 NAMES = ("chromium-headless-shell", "chromium")
@@ -22,3 +24,14 @@ def path() -> str | None:
 def options() -> dict[str, Any]:
     """For playwright's `chromium.launch`."""
     return {"executable_path": path(), "args": ARGS}
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Any]:
+    """A browser by playwright's synchronous API. Its loop runs in this thread: DJANGO_ALLOW_ASYNC_UNSAFE has to be set."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**options())
+        yield browser
+        browser.close()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from agent.runtimes.base import Runtime, RuntimeFailure
 log = logging.getLogger(__name__)
 
 PLACE_SECONDS = 20.0
+LET_GO_SECONDS = 30.0
 
 
 class Backups:
@@ -102,22 +102,10 @@ class Backups:
                 outlet.flush()
                 return {"files": packed.files, "content_bytes": packed.content_bytes, "left_out": packed.left_out}
 
-            done = await self._in_thread(work, outlet.close)
+            done = await self._desk.whole(work, stop=outlet.close, seconds=LET_GO_SECONDS)
             return {**done, "size_bytes": summed.size_bytes, "sha256": summed.sha256}
         finally:
             opened.tree.close()
-
-    async def _in_thread(self, work: Callable[[], Any], stop: Callable[[], None]) -> Any:
-        """Cancelled, it waits until the thread has let go of the folder."""
-        working: Awaitable[Any] = asyncio.ensure_future(self._desk.thread(work))
-        try:
-            return await asyncio.shield(working)
-        except asyncio.CancelledError:
-            stop()
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(30):
-                    await asyncio.shield(working)
-            raise
 
     # ----------------------------------------------------------------------------------------------------------------- in
 
@@ -133,9 +121,11 @@ class Backups:
             inlet = _Inlet(pipe, asyncio.get_running_loop())
             await pipe.head({})
             try:
-                done: Unpacked = await self._in_thread(lambda: self._unpack(opened, asked, restore_id, inlet), inlet.close)
+                done: Unpacked = await self._desk.whole(
+                    lambda: self._unpack(opened, asked, restore_id, inlet), stop=inlet.close, seconds=LET_GO_SECONDS
+                )
                 await self._must_rest(container_id)
-                await self._in_thread(lambda: self._swap(opened, restore_id), lambda: None)
+                await self._desk.whole(lambda: self._swap(opened, restore_id), stop=lambda: None, seconds=LET_GO_SECONDS)
             except BaseException:
                 with contextlib.suppress(RuntimeFailure):
                     await asyncio.shield(self._desk.thread(self._clear, opened, restore_id, note))

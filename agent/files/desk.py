@@ -145,6 +145,18 @@ class FileDesk:
         except OSError as error:
             raise RuntimeFailure("disk_full" if error.errno in (28, 122) else "failed", f"The node's disk: {error.strerror or error}") from error
 
+    async def whole(self, work: Callable[[], T], *, stop: Callable[[], None], seconds: float) -> T:
+        """As `thread`. Cancelled, it calls `stop` and waits so long for the thread to let go of the folder, which is closed next."""
+        working = asyncio.ensure_future(self.thread(work))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            stop()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(seconds):
+                    await asyncio.shield(working)
+            raise
+
     async def open(self, container_id: str, scope: ask.FileScope) -> OpenFiles:
         """The caller closes its tree. Raises RuntimeFailure."""
         place = await self._runtime.inside.place(container_id)

@@ -128,15 +128,7 @@ class Transfers:
             archives.PACKERS[kind](opened.tree, asked.paths, sink, shown=opened.shown)
             sink.flush()
 
-        packing = asyncio.ensure_future(self._desk.thread(work))
-        try:
-            await asyncio.shield(packing)
-        except asyncio.CancelledError:
-            sink.close()
-            with contextlib.suppress(Exception):  # the thread must let go of the folder before it is closed
-                async with asyncio.timeout(10):
-                    await asyncio.shield(packing)
-            raise
+        await self._desk.whole(work, stop=sink.close, seconds=10)
 
     async def _recording(self, container_id: str, asked: ask.RecordingRead, pipe: Pipe) -> dict[str, Any]:
         file = await self._desk.thread(self._recordings.file, container_id, asked.id)

@@ -6,7 +6,6 @@ Safe to run again after a death half-way. A container that is here, or files tha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -113,15 +112,7 @@ class Moves:
                 records.send(root, sink, path=bytes.fromhex(asked.path), offset=asked.offset)
                 sink.flush()
 
-            sending = asyncio.ensure_future(self._desk.thread(work))
-            try:
-                await asyncio.shield(sending)
-            except asyncio.CancelledError:
-                sink.close()
-                with contextlib.suppress(Exception):  # the thread must let go of the folder before it is closed
-                    async with asyncio.timeout(10):
-                        await asyncio.shield(sending)
-                raise
+            await self._desk.whole(work, stop=sink.close, seconds=10)
         return {"entries": entries, "bytes": size}
 
     async def digest(self, container_id: str, payload: ask.DigestPayload, *, progress: Progress) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from audit.models import Entry
 from lormas import assets
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.test_second_factor import set_up
-from tests.chromium import options as chromium_options
+from tests.chromium import launched
 from tests.nodes.rig import Panel
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -33,13 +33,9 @@ def panel(transactional_db: None, tmp_path: Path) -> Iterator[Panel]:
 
 @pytest.fixture
 def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's sync API has a loop running in this thread
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**chromium_options())
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Person:

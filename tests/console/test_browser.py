@@ -15,7 +15,7 @@ import pytest
 from containers.models import StatsSample
 from lormas import assets
 from lormas.common import clock
-from tests.chromium import options as chromium_options
+from tests.chromium import launched
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
 from tests.rights.conftest import give
@@ -32,12 +32,8 @@ def _built() -> None:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**chromium_options())
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 panel_process = panel_of_a_module(NODE_INACTIVE_SECONDS="600", NODE_NOT_READY_SECONDS="600")

@@ -19,7 +19,7 @@ from accounts.models import Letter, User
 from accounts.sessions import BACKEND
 from lormas import assets
 from lormas.common import clock
-from tests.chromium import options as chromium_options
+from tests.chromium import launched
 from tests.nodes.rig import Panel
 from tests.rights.hostile import CONTEXTS, STRINGS, harm, joined
 from tests.rights.stage import Stage, methods_of, routes
@@ -55,13 +55,9 @@ WORDS_OF_OURS: Final = {
 
 @pytest.fixture
 def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's sync API has a loop running in this thread
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**chromium_options())
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 def more_of_everything(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,10 +25,9 @@ KILLED = 137
 
 
 def _unix(text: str) -> float:
-    """Of the engine's RFC 3339 time in UTC; 0 if there is none."""
-    whole, _, decimals = text.removesuffix("Z").partition(".")
+    """Of the engine's RFC 3339 time; 0 if there is none."""
     try:
-        return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + float(f"0.{decimals or 0}")
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
 
