@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 
 from agent.protocol.commands import RemovePayload, StopPayload
 from audit.services import Actor, record
@@ -29,6 +29,9 @@ AGAIN_SECONDS = 15
 AGAIN_AT_MOST_SECONDS = 3600
 SOON_SECONDS = 120
 """Longer pauses are left to `containers.tasks.tidy`."""
+AWAY_ERRORS = ("engine_down", "timeout")
+AWAY_TIMES = 8
+"""So often an engine that was away does not lengthen the pause: it is back soon, and when it is so between two heartbeats no node is ever 'back'."""
 
 
 def delete_container(container: Container, *, user: Any, actor: Actor, force: bool = False) -> Operation:
@@ -112,21 +115,22 @@ def delete_again(container: Container) -> Operation:
 
 
 def told(container: Container) -> dict[str, Any]:
-    """How often its node was told since it was deleted, and when it last answered: {"count", "last"}."""
+    """How often its node was told since it was deleted, how often of these its engine was away, and the last answer: {"count", "away", "last"}."""
     kind = "container.remove" if container.desired == Desired.DELETED else "container.stop"
     since = Command.objects.filter(subject_id=container.pk, kind=kind, created_at__gte=container.deleted_at)
-    return since.aggregate(last=Max("settled_at"), count=Count("pk"))
+    return since.aggregate(last=Max("settled_at"), count=Count("pk"), away=Count("pk", filter=Q(error_code__in=AWAY_ERRORS)))
 
 
-def pause(times: int) -> timedelta:
-    """Before it is told once more."""
+def pause(told: dict[str, Any]) -> timedelta:
+    """Before it is told once more; `told` is what the function of this name answers."""
+    times = told["count"] - min(told["away"], AWAY_TIMES)
     return timedelta(seconds=min(AGAIN_SECONDS * 2 ** min(times, 10), AGAIN_AT_MOST_SECONDS))
 
 
 def not_done(container: Container) -> None:
     """Its node could not do what deleting asks of it: told again when the pause is over, not only when somebody looks around the next time."""
     if container.deleted_at is not None:
-        wait = pause(told(container)["count"]).total_seconds()
+        wait = pause(told(container)).total_seconds()
         if wait <= SOON_SECONDS:
             jobs.enqueue_on_commit("containers.tasks.delete_again", countdown_seconds=wait + 1)
 

@@ -77,7 +77,7 @@ def delete_again() -> int:
         told = remove.told(container)
         assert container.node is not None
         last = told["last"]
-        if told["count"] > 1 and last is not None and last > max(container.node.status_since, clock.now() - remove.pause(told["count"])):
+        if told["count"] > 1 and last is not None and last > max(container.node.status_since, clock.now() - remove.pause(told)):
             continue
         try:
             remove.delete_again(container)

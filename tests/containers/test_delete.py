@@ -66,7 +66,7 @@ def test_the_trash_empties_itself(running: Container, alice: Any, agent: Any) ->
 def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
     running: Container, alice: Any, agent: Any, node: Node, monkeypatch: Any
 ) -> None:
-    """R12, R54: its engine was down. In the trash it would run on; deleted for good it would stay on the node for ever."""
+    """R12, R54: its engine had no memory left. In the trash it would run on; deleted for good it would stay on the node for ever."""
     assert sweep.delete_again() == 0, "nothing is deleted"
     soon: list[float] = []
     real = clock.now
@@ -75,22 +75,22 @@ def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
         commands.settle(commands.enqueue(node, "container.stop", payload=StopPayload(stop=StopSpec()), subject_id=running.pk).pk, ok=True)
     for force, kind in ((False, "container.stop"), (True, "container.remove")):
         delete_container(running, user=alice, actor=alice.as_actor(), force=force)
-        agent.failed(running, "engine_down")
+        agent.failed(running, "engine_error")
         assert sweep.delete_again() == 1, "at once after the first failure"
         running.refresh_from_db()
         assert agent.open_command(running).kind == kind
         assert sweep.delete_again() == 0, "it is under way"
-        agent.failed(running, "engine_down")
+        agent.failed(running, "engine_error")
         assert sweep.delete_again() == 0, "not so soon again"
         monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=61): now)
         assert sweep.delete_again() == 1
-        agent.failed(running, "engine_down")
+        agent.failed(running, "engine_error")
         monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=61): now)
         assert sweep.delete_again() == 0, "later each time"
         assert [wait for wait in soon if wait > 2] == [31, 61, 121], "told when the pause is over, whoever else looks around when"
         Node.objects.filter(pk=node.pk).update(status_since=clock.now())
-        assert sweep.delete_again() == 1, "its engine came back meanwhile: at once"
-        agent.failed(running, "engine_down")
+        assert sweep.delete_again() == 1, "its node came back meanwhile: at once"
+        agent.failed(running, "engine_error")
         soon.clear()
         monkeypatch.setattr(clock, "now", real)
         Node.objects.filter(pk=node.pk).update(status_since=clock.now())
@@ -101,6 +101,22 @@ def test_what_a_node_could_not_delete_it_is_told_again_with_growing_pauses(
     assert sweep.delete_again() == 1
     commands.settle(agent.open_command(running).pk, ok=True)
     assert not Container.objects.filter(pk=running.pk).exists()
+
+
+def test_an_engine_that_was_away_between_two_heartbeats_is_told_again_soon(running: Container, alice: Any, agent: Any, monkeypatch: Any) -> None:
+    """R12: restarted twice in a row, so that nobody saw its node away. What it could not do meanwhile lengthens no pause, for a while."""
+    soon: list[float] = []
+    monkeypatch.setattr(jobs, "enqueue_on_commit", lambda name, **how: soon.append(how["countdown_seconds"]))
+    delete_container(running, user=alice, actor=alice.as_actor(), force=True)
+    for code in ("engine_down", "timeout") * 4:
+        agent.failed(running, code)
+        monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=16): now)
+        assert sweep.delete_again() == 1
+    assert [wait for wait in soon if wait > 2] == [16] * 8
+    agent.failed(running, "engine_down")
+    assert soon[-1] == 31, "an engine that stays so is no restart: the pauses grow"
+    monkeypatch.setattr(clock, "now", lambda now=clock.now() + timedelta(seconds=16): now)
+    assert sweep.delete_again() == 0
 
 
 def test_a_creation_that_a_kill_overtakes_leaves_what_can_be_started(make: Any, alice: Any, agent: Any) -> None:
