@@ -60,5 +60,5 @@ screenshots: env-dev ## take docs/img/*.png of the console with Chromium
 	@exec $(VENV)/bin/python scripts/screenshots.py $(ARGS)
 
 clean: ## remove what was built (not the data folder)
-	@rm -rf $(VENV) build dist static/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis node_modules frontend/node_modules
+	@rm -rf $(VENV) build dist static/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis node_modules frontend/node_modules frontend/build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """Building the console's scripts and styles from `frontend/` into `static/dist/`.
 
-`python -m lormas.assets build` does it when something changed (hash of the lock, package.json and `src/`), and is a no-op in milliseconds
-otherwise. The tool is the `deno` wheel; where that has no build for this machine, a system Node.js with npm does as well. Imports no Django,
-so that `make` can call it before anything is configured.
+`python -m lormas.assets build` does it when something changed (hash of the lock, package.json, `src/`, and the pages: of Tabler's sheet only what
+they name goes in), and is a no-op in milliseconds otherwise. The tool is the `deno` wheel; where that has no build for this machine, a system
+Node.js with npm does as well. Imports no Django, so that `make` can call it before anything is configured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FRONTEND: Final = ROOT / "frontend"
+PAGES: Final = ((ROOT / "templates", "*.html"), (ROOT / "lormas" / "templatetags", "*.py"))
+"""Where the build looks for names of classes and elements: as in `frontend/package.json`."""
 DIST: Final = ROOT / "static" / "dist"
 STAMP: Final = DIST / "stamp.txt"
 NEEDED: Final = ("app.js", "app.css", "boot.js")
@@ -31,9 +33,10 @@ class AssetsError(RuntimeError):
 def digest() -> str:
     """Hash of all that goes into the build."""
     found = hashlib.sha256()
-    for file in (FRONTEND / "package.json", FRONTEND / "deno.lock", *sorted((FRONTEND / "src").rglob("*"))):
+    pages = (file for folder, names in PAGES for file in sorted(folder.rglob(names)))
+    for file in (FRONTEND / "package.json", FRONTEND / "deno.lock", *sorted((FRONTEND / "src").rglob("*")), *pages):
         if file.is_file():
-            found.update(file.relative_to(FRONTEND).as_posix().encode())
+            found.update(os.path.relpath(file, FRONTEND).encode())
             found.update(file.read_bytes())
     return found.hexdigest()[:16]
 

@@ -21,6 +21,23 @@ def test_the_stamp_changes_with_the_sources(tmp_path: Path, monkeypatch: pytest.
     assert assets.digest() != before
 
 
+def test_the_stamp_changes_with_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Tabler's sheet only what pages name goes in: a page that names more needs a new build."""
+    monkeypatch.setattr(assets, "PAGES", ((tmp_path, "*.html"),))
+    before = assets.digest()
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "one.html").write_text('<div class="ribbon">')
+    named = assets.digest()
+    (tmp_path / "rooms" / "one.html").write_text('<div class="accordion">')
+    assert len({before, named, assets.digest()}) == 3
+
+
+def test_the_build_looks_where_the_stamp_looks() -> None:
+    script = json.loads((assets.FRONTEND / "package.json").read_text())["scripts"]["build"]
+    for folder, names in assets.PAGES:
+        assert f'"../{folder.relative_to(assets.ROOT).as_posix()}/' in script and names in script
+
+
 def test_without_any_tool_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets, "_deno", lambda: None)
     monkeypatch.setattr("shutil.which", lambda name: None)

@@ -53,6 +53,12 @@ def puppet(node: Any) -> Iterator[Puppet]:
     played.stop()
 
 
+def test_of_the_kit_is_built_in_what_pages_name() -> None:
+    sheet = (assets.DIST / "app.css").read_text(encoding="utf-8")
+    assert ".d-block" in sheet and "box-sizing:border-box" in sheet, "named by a page; what every page stands on"
+    assert ".accordion-button" not in sheet and len(sheet) < 200_000
+
+
 class Visitor:
     """One person's browser window; collects what the console complains of."""
 
