@@ -12,7 +12,7 @@ FROM packages AS built
 WORKDIR /build/src
 COPY . .
 RUN /opt/lormas/bin/python -m lormas.assets build \
-    && rm -rf frontend/node_modules node_modules tests bench .git \
+    && rm -rf frontend/node_modules frontend/build node_modules tests bench .git \
     && echo /app > "$(/opt/lormas/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lormas.pth" \
     && printf '#!/opt/lormas/bin/python\nimport sys\nfrom lormas.cli import main\nsys.exit(main())\n' > /opt/lormas/bin/lormas \
     && printf '#!/opt/lormas/bin/python\nimport sys\nfrom agent.cli import main\nsys.exit(main())\n' > /opt/lormas/bin/lormas-agent \

@@ -19,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from lormas import assets
 from lormas.env import Env, EnvError
 from lormas.quickstart import brokers, config, engine
 from lormas.quickstart.leash import end_with_parent
@@ -80,10 +81,12 @@ def agent_environment(places: Places, url: str) -> dict[str, str]:
     return kept | {"PYTHONUNBUFFERED": "1", "LORMAS_PANEL_URL": url, "LORMAS_NODE_TOKEN_FILE": str(places.node_token)}
 
 
-def schema_is_current(env: Env, places: Places) -> bool:
-    """As far as can be told without Django: then web need not wait for `prepare`."""
+def nothing_to_prepare(env: Env, places: Places) -> bool:
+    """Neither assets nor schema, as far as can be told without Django: then web need not wait for `prepare`. What is built after web has looked
+    through the static files it would not find.
+    """
     try:
-        return places.schema_hint.read_text(encoding="ascii") == schema_fingerprint(env, places)
+        return assets.is_fresh() and places.schema_hint.read_text(encoding="ascii") == schema_fingerprint(env, places)
     except OSError:
         return False
 
@@ -181,7 +184,7 @@ def run() -> int:
         configuration = places.run / "supervisord.conf"
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         text = config.render(
-            programs(broker, runtime, places, local_url(env), web_at_once=schema_is_current(env, places)),
+            programs(broker, runtime, places, local_url(env), web_at_once=nothing_to_prepare(env, places)),
             run=places.run,
             logs=places.logs,
             directory=ROOT,

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lormas import assets
 from lormas.env import Env
 from lormas.quickstart import brokers, config, launch
-from lormas.quickstart.places import LONGEST_SOCKET_PATH, Places, socket_path, write_private
+from lormas.quickstart.places import LONGEST_SOCKET_PATH, Places, schema_fingerprint, socket_path, write_private
 
 
 def rendered(programs: list[config.Program], prefix: list[str] | None = None) -> configparser.RawConfigParser:
@@ -55,6 +56,24 @@ def test_the_agent_gets_none_of_the_panels_secrets(monkeypatch: pytest.MonkeyPat
     found = launch.agent_environment(Places(Path("/d")), "http://127.0.0.1:8000")
     assert "canary" not in found.values()
     assert found["DOCKER_HOST"] == "unix:///run/docker.sock"
+
+
+def test_web_starts_at_once_only_where_neither_schema_nor_assets_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an update that brought new pages web would have looked through the static files before they were built, and served none of them."""
+    dist, places, env = tmp_path / "dist", Places(tmp_path), Env({}, folder=tmp_path)
+    dist.mkdir()
+    places.run.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "lormas.sqlite3").touch()
+    for name in assets.NEEDED:
+        (dist / name).touch()
+    monkeypatch.setattr(assets, "DIST", dist)
+    monkeypatch.setattr(assets, "STAMP", dist / "stamp.txt")
+    assets.STAMP.write_text(assets.digest())
+    assert not launch.nothing_to_prepare(env, places), "no hint is kept yet"
+    write_private(places.schema_hint, schema_fingerprint(env, places))
+    assert launch.nothing_to_prepare(env, places)
+    assets.STAMP.write_text("of other pages")
+    assert not launch.nothing_to_prepare(env, places)
 
 
 def test_no_agent_is_configured_where_none_is_wanted() -> None:
