@@ -284,7 +284,7 @@ def test_the_log_goes_on_after_the_panel_was_away_with_every_line_once(
     puppet.say(web.pk, *(f"line {n}" for n in range(42, 61)))
     visitor.until("document.querySelector('#linkbar [data-do=retry]').checkVisibility()")
     panel.start()
-    page.evaluate("document.querySelector('#linkbar [data-do=retry]').click()")  # not by the mouse: the page may have found it by itself a moment before
+    page.evaluate("document.querySelector('#linkbar [data-do=retry]').click()")  # not by mouse: the page may have found it by itself just before
     visitor.until("document.querySelectorAll('.ln').length === 60", seconds=40)
     assert page.evaluate("[...document.querySelectorAll('.ln > span')].map(el => el.textContent)") == [f"line {n}" for n in range(1, 61)]
     visitor.until("document.querySelector('#linkbar').hidden")
