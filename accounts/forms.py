@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
 from accounts.services import MAX_PASSWORD_CHARS
-from lormas.common import clock
+from lormas.common import clock, zones
 
 
 def _password(label: Any, autocomplete: str) -> forms.CharField:
@@ -160,4 +159,4 @@ class ProfileForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["time_zone"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [("", _("As the browser")), *((name, name) for name in sorted(zoneinfo.available_timezones()))]
+        field.choices = [("", _("As the browser")), *((name, name) for name in sorted(zones.names()))]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 from agent.protocol.patterns import BadPattern, check_search
 from containers.services.power import CAPABILITY
 from containers.states import Status
+from lormas.common import zones
 from lormas.common.errors import FieldError
 
 MOST_STEPS = 10
@@ -29,7 +30,7 @@ def cron_of(expression: str, timezone: str, *, after: datetime) -> CronSim:
     """Five fields. Moments that daylight saving skips or repeats are run once (as Debian's cron does). Raises ValueError with a sentence."""
     if len(expression.split()) != 5:
         raise ValueError("Five fields: minute, hour, day of the month, month, day of the week; such as 30 4 * * *.")
-    if timezone not in available_timezones():
+    if not zones.known(timezone):
         raise ValueError(f"There is no time zone {timezone[:64]}.")
     try:
         found = CronSim(expression, after.astimezone(ZoneInfo(timezone)))

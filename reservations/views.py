@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.access import has, require
 from audit.selectors import timeline
-from lormas.common import clock
+from lormas.common import clock, zones
 from lormas.common.errors import Problem
 from lormas.common.pages import Toast, answer, page_of, person, signed_in
 from reservations import calendar, selectors
@@ -27,14 +27,14 @@ from reservations.services import extend as extending
 from reservations.services import limits, revoke
 from reservations.services.reserve import reserve, try_out
 from reservations.states import OPEN, Hold, State
-from reservations.windows import known_zone, span_of
+from reservations.windows import span_of
 
 TIMELINE_ROWS = 30
 
 
 def zone_of(user: Any) -> str:
     """A person's time zone, or UTC."""
-    return user.time_zone if user.time_zone and known_zone(user.time_zone) else "UTC"
+    return user.time_zone if user.time_zone and zones.known(user.time_zone) else "UTC"
 
 
 def queue_rows(user: Any) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 MAX_REPEATS = 52
 Every = Literal["day", "week"]
@@ -48,11 +48,6 @@ def window_of(start: datetime, seconds: int) -> Window:
     """`seconds` of elapsed time from `start`."""
     begin = whole_second(start)
     return Window(begin, begin + timedelta(seconds=seconds))
-
-
-def known_zone(name: str) -> bool:
-    """Is it a name of the time zone database?"""
-    return name in available_timezones()
 
 
 def repeated(window: Window, *, every: Every, times: int, zone: str = "UTC") -> list[Window]:

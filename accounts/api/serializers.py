@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from accounts.models import AuthSession, Role, User
 from accounts.quotas import Allowance, allowance_of, of_person, of_role
 from accounts.services import MAX_PASSWORD_CHARS
 from accounts.sessions import KEY as SESSION_KEY
+from lormas.common import zones
 from lormas.common.api.serializers import StrictModelSerializer, StrictSerializer, TimeField
 
 
@@ -239,7 +239,7 @@ class ProfileSerializer(StrictModelSerializer):
         return super().to_internal_value(data)
 
     def validate_time_zone(self, value: str) -> str:
-        if value and value not in zoneinfo.available_timezones():
+        if value and not zones.known(value):
             raise serializers.ValidationError("There is no such time zone.")
         return value
 

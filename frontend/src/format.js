@@ -17,6 +17,7 @@ export function ago(seconds) {
   if (s < 60) return AGO.format(sign * Math.floor(s), "second");
   if (s < 3600) return AGO.format(sign * Math.floor(s / 60), "minute");
   if (s < 86400) return AGO.format(sign * Math.floor(s / 3600), "hour");
+  if (s >= 366 * 86400) return new Date(Date.now() - seconds * 1000).toISOString().slice(0, 10);
   return AGO.format(sign * Math.floor(s / 86400), "day");
 }
 export function span(seconds) {

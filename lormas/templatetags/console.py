@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
@@ -234,10 +234,12 @@ def share(part: Any, whole: Any) -> int:
 
 
 def ago_word(seconds: float) -> str:
-    """`now`, `12s ago`, `3m ago`; frontend/src/format.js lets it tick."""
+    """`now`, `12s ago`, `3m ago`, and `2024-11-03` for what is older than a year; frontend/src/format.js lets it tick."""
     for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
         if seconds < limit:
             return _("now") if seconds < 5 else _("%(count)d%(unit)s ago") % {"count": seconds // size, "unit": unit}
+    if seconds >= 366 * 86400:
+        return (clock.now() - timedelta(seconds=seconds)).date().isoformat()
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from django.db import IntegrityError, transaction
 
 from audit.services import Actor, record
-from lormas.common import clock
+from lormas.common import clock, zones
 from lormas.common.errors import Conflict, FieldError, Invalid, Refused
 from lormas.common.jobs import enqueue_on_commit
 from nodes import operations
@@ -25,7 +25,7 @@ from reservations.services.limits import check_length, check_new, claims, one_at
 from reservations.services.publish import announce, machines_changed, target
 from reservations.states import State
 from reservations.validation import check_labels, good_password, one_public_key
-from reservations.windows import MAX_REPEATS, Every, Window, known_zone, meeting, repeated, whole_second, window_of
+from reservations.windows import MAX_REPEATS, Every, Window, meeting, repeated, whole_second, window_of
 
 MAX_COUNT = 100
 MIN_SECONDS = 60
@@ -77,7 +77,7 @@ def check_wish(user: Any, wish: Wish, *, dry: bool = False) -> Wish:
         wrong.append(FieldError("starts_at", "It lies in the past."))
     if wish.every and not 1 <= wish.times <= MAX_REPEATS:
         wrong.append(FieldError("repeat.times", f"From 1 to {MAX_REPEATS}."))
-    if not known_zone(wish.zone):
+    if not zones.known(wish.zone):
         wrong.append(FieldError("repeat.time_zone", "A name of the time zone database, such as Asia/Jakarta."))
     if wish.queue and (wish.starts_at is not None or wish.every):
         wrong.append(FieldError("queue", "Only what starts as soon as it can may wait: leave starts_at and repeat away."))

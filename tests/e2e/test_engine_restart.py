@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -65,12 +67,19 @@ async def running(user: Any, name: str, script: str, **fields: Any) -> Container
 
 
 async def page(engine: SecondEngine, container: Container) -> str:
+    """What it serves. It runs a moment before it listens."""
     port = await in_thread(lambda: container.ports.get().host_port)
 
     def fetch() -> str:
         with urllib.request.urlopen(f"http://{engine.address}:{port}/", timeout=5) as answer:
             return answer.read().decode()  # type: ignore[no-any-return]
 
+    def listens() -> bool:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection((engine.address, port), timeout=5):
+            return True
+        return False
+
+    await until(listens, what="a page")
     return await asyncio.to_thread(fetch)
 
 

@@ -1,0 +1,16 @@
+"""Names of time zones."""
+
+from __future__ import annotations
+
+from functools import cache
+from zoneinfo import available_timezones
+
+
+@cache
+def names() -> frozenset[str]:
+    """All that the time zone database of this machine has. It looks through some 1,800 files for them: once a process."""
+    return frozenset(available_timezones())
+
+
+def known(name: str) -> bool:
+    return name in names()
