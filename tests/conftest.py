@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -43,6 +44,13 @@ def _docker_answers() -> bool:
                 return False
     return True
 
+
+LONG = (
+    *("test_truth", "test_crashes", "test_rivals", "test_production", "test_fuzz", "test_view_only", "test_schema_steps", "test_socket_matrix"),
+    *("test_real_losses", "test_trust", "test_headers", "test_owner_death", "test_draining", "test_shut_doors", "test_panel_backup"),
+    *("test_planted_secrets", "test_by_itself"),
+)
+"""Files whose few tests take more than ten seconds together, the longest first."""
 
 ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "docker": (_docker_answers, "no Docker engine answers (start dockerd or set DOCKER_HOST)"),
@@ -160,6 +168,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("waits") is None:
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    elif hasattr(config, "workerinput"):  # in a worker of `--dist loadfile`: long files first, then those of many tests, so that none is left over
+        many = Counter(item.path for item in items)
+        items.sort(key=lambda item: (LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG), -many[item.path], item.path))
     for item in items:
         if (
             item.get_closest_marker("django_db")

@@ -169,7 +169,7 @@ def test_two_hundred_texts_stay_text_wherever_they_are_shown(panel: Panel, stage
     root = User.objects.get(pk=stage.cast["administrator"].pk)
     signed_in = Client()
     signed_in.force_login(root, backend=BACKEND)
-    context = chromium.new_context(bypass_csp=True, viewport={"width": 1440, "height": 900})
+    context = chromium.new_context(bypass_csp=True, viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.add_init_script("window.pwn = () => { window.__pwned = true }; window.alert = window.pwn")
     cookie = {"name": settings.SESSION_COOKIE_NAME, "value": signed_in.cookies[settings.SESSION_COOKIE_NAME].value, "url": panel.url}
     context.add_cookies([cookie])
