@@ -269,10 +269,13 @@ def _person(name: str, role: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_leftover_context() -> Iterator[None]:
+    """The thread of one request is here the thread of all tests: neither what its log lines are about nor its language stays."""
     import structlog
+    from django.utils import translation
 
     yield
     structlog.contextvars.clear_contextvars()
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -187,15 +187,16 @@ async def gone(rig: Rig) -> bool:
 
 
 def program_pids(rig: Rig, container_id: str) -> set[str]:
-    """Of the tunnel's program: found by its command line, told from others' by its environment."""
-    found: set[str] = set()
+    """Of the tunnel's program: found by its command line, told from others' by its environment. What the program itself has just forked, and what is
+    not yet a program of its own, is left out."""
+    found: dict[str, str] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             if b"cloudflared" in (folder / "cmdline").read_bytes() and TOKEN.encode() in (folder / "environ").read_bytes():
-                found.add(folder.name)
-    return found
+                found[folder.name] = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+    return {pid for pid, parent in found.items() if parent not in found}
 
 
 async def test_one_that_dies_is_tried_again_and_says_why_without_its_token(rig: Rig) -> None:
