@@ -46,11 +46,12 @@ def _docker_answers() -> bool:
 
 
 LONG = (
-    *("test_truth", "test_crashes", "test_rivals", "test_production", "test_fuzz", "test_view_only", "test_schema_steps", "test_socket_matrix"),
+    *("test_chaos", "test_matrix", "test_browser", "test_moving", "test_whole_start", "test_hostile_text", "test_nonsense", "test_truth"),
+    *("test_crashes", "test_backups", "test_rivals", "test_production", "test_fuzz", "test_view_only", "test_schema_steps", "test_socket_matrix"),
     *("test_real_losses", "test_trust", "test_headers", "test_owner_death", "test_draining", "test_shut_doors", "test_panel_backup"),
     *("test_planted_secrets", "test_by_itself"),
 )
-"""Files whose few tests take more than ten seconds together, the longest first."""
+"""Files that take long for their few tests, the longest first."""
 
 ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
     "docker": (_docker_answers, "no Docker engine answers (start dockerd or set DOCKER_HOST)"),
@@ -160,17 +161,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
-        # As `.ci/run` runs the slow ones: those that only wait for clocks begin first, each on its own; of the others a file stays together.
-        # Then the longest files, so that none of them is left over at the end with the other workers idle.
-        long = ("test_backups", "test_chaos", "test_matrix", "test_browser", "test_moving", "test_whole_start", "test_hostile_text", "test_nonsense")
-        items.sort(key=lambda item: (item.get_closest_marker("waits") is None, long.index(item.path.stem) if item.path.stem in long else len(long)))
+    if hasattr(config, "workerinput"):
+        # Those that only wait for clocks, the longest files, then those of many tests: so that none of them is left over at the end with the other
+        # workers idle.
+        many = Counter(item.path for item in items)
+        rank = {stem: place for place, stem in enumerate(LONG)}
+        items.sort(key=lambda item: (item.get_closest_marker("waits") is None, rank.get(item.path.stem, len(LONG)), -many[item.path], item.path))
+    if getattr(config.option, "loadgroup", False):  # each that only waits on its own; of the others a file stays together
         for item in items:
             if item.get_closest_marker("waits") is None:
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    elif hasattr(config, "workerinput"):  # in a worker of `--dist loadfile`: long files first, then those of many tests, so that none is left over
-        many = Counter(item.path for item in items)
-        items.sort(key=lambda item: (LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG), -many[item.path], item.path))
     for item in items:
         if (
             item.get_closest_marker("django_db")

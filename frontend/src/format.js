@@ -11,13 +11,13 @@ export const rate = (n) => (Number.isFinite(n) ? `${bytes(n)}/s` : "–");
 export const percent = (n) => (Number.isFinite(n) ? (n >= 9.95 || n === 0 ? Math.round(n) : n.toFixed(1)) + SP + "%" : "–");
 
 const AGO = new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "always", style: "narrow" });
-export function ago(seconds) {
-  const s = Math.abs(seconds), sign = seconds < 0 ? 1 : -1;
+export function ago(at) {
+  const seconds = (Date.now() - at) / 1000, s = Math.abs(seconds), sign = seconds < 0 ? 1 : -1;
   if (s < 5) return document.body?.dataset.now || "now";
   if (s < 60) return AGO.format(sign * Math.floor(s), "second");
   if (s < 3600) return AGO.format(sign * Math.floor(s / 60), "minute");
   if (s < 86400) return AGO.format(sign * Math.floor(s / 3600), "hour");
-  if (s >= 366 * 86400) return new Date(Date.now() - seconds * 1000).toISOString().slice(0, 10);
+  if (s >= 366 * 86400) return at.toISOString().slice(0, 10);
   return AGO.format(sign * Math.floor(s / 86400), "day");
 }
 export function span(seconds) {

@@ -114,7 +114,7 @@ class Terminals extends HTMLElement {
       const word = row.kind === "terminal" ? element("span", {}, `${this.w.term} `, element("code", { textContent: row.command })) : element("code", { className: "tm-cmd", textContent: row.command });
       const again = row.kind === "command" ? element("button", { type: "button", className: "btn ghost s", textContent: this.w.again, onclick: () => { this.querySelector("#tm-command").value = row.command; this.run(row.command); } }) : "";
       const at = when(row.started_at), state = row.error || (row.finished_at ? (row.exit_code === null ? "" : fill(this.w.code, row.exit_code)) : this.w.running);
-      return [[word, "tm-grow"], [all ? row.user : "", "hide-s mute"], [element("span", { className: row.exit_code || row.error ? "err" : "mute", textContent: state }), "tight"], [element("time", { textContent: ago((Date.now() - at) / 1000), title: absolute(at) }), "tight mute hide-s"], [again, "tight"]];
+      return [[word, "tm-grow"], [all ? row.user : "", "hide-s mute"], [element("span", { className: row.exit_code || row.error ? "err" : "mute", textContent: state }), "tight"], [element("time", { textContent: ago(at), title: absolute(at) }), "tight mute hide-s"], [again, "tight"]];
     });
   }
   table(name, rows, cells) {
@@ -154,7 +154,7 @@ class Terminals extends HTMLElement {
       const play = element("button", { type: "button", className: "btn s", textContent: this.w.show, onclick: () => this.watch(url) });
       const take = element("a", { className: "btn ghost s hide-s", href: url, textContent: this.w.download }); take.setAttribute("download", `${one.name}.cast`);
       const drop = this.dataset.mayEdit ? element("button", { type: "button", className: "btn ghost s danger hide-s", textContent: this.w.remove, onclick: async () => { if (confirm(this.w.delete) && (await call("DELETE", url, { title: this.w.failed }))) this.recordings(); } }) : "";
-      return [[element("span", { className: "mono", textContent: one.name }), "tm-grow"], [one.opened_by, "mute hide-s"], [element("time", { textContent: ago((Date.now() - at) / 1000), title: absolute(at) }), "tight mute"], [span(one.seconds), "tight num"], [bytes(one.bytes), "tight num hide-s"], [element("span", { className: "row-x" }, play, take, drop), "tight"]];
+      return [[element("span", { className: "mono", textContent: one.name }), "tm-grow"], [one.opened_by, "mute hide-s"], [element("time", { textContent: ago(at), title: absolute(at) }), "tight mute"], [span(one.seconds), "tight num"], [bytes(one.bytes), "tight num hide-s"], [element("span", { className: "row-x" }, play, take, drop), "tight"]];
     });
   }
   player() {

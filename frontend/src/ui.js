@@ -127,7 +127,7 @@ export function tick(from = document) {
   const now = Date.now();
   for (const el of from.querySelectorAll("time[data-ago]")) {
     const at = new Date(el.getAttribute("datetime")); if (Number.isNaN(+at)) continue;
-    const text = el.dataset.ago === "span" ? span((now - at) / 1000) : el.dataset.ago === "left" ? span(Math.max(0, at - now) / 1000) : ago((now - at) / 1000);
+    const text = el.dataset.ago === "span" ? span((now - at) / 1000) : el.dataset.ago === "left" ? span(Math.max(0, at - now) / 1000) : ago(at);
     if (el.textContent !== text) el.textContent = text;
     if (!el.title) el.title = absolute(at);
   }

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 @cache
 def names() -> frozenset[str]:
-    """All that the time zone database of this machine has. It looks through some 1,800 files for them: once a process."""
+    """All that the time zone database of this machine has. They are looked for on the disk: once a process."""
     return frozenset(available_timezones())
 
 

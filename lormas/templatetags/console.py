@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
@@ -233,13 +233,14 @@ def share(part: Any, whole: Any) -> int:
         return 0
 
 
-def ago_word(seconds: float) -> str:
+def ago_word(moment: datetime) -> str:
     """`now`, `12s ago`, `3m ago`, and `2024-11-03` for what is older than a year; frontend/src/format.js lets it tick."""
+    seconds = max(0.0, (clock.now() - moment).total_seconds())
     for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
         if seconds < limit:
             return _("now") if seconds < 5 else _("%(count)d%(unit)s ago") % {"count": seconds // size, "unit": unit}
     if seconds >= 366 * 86400:
-        return (clock.now() - timedelta(seconds=seconds)).date().isoformat()
+        return moment.astimezone(UTC).date().isoformat()
     return _("%(count)dd ago") % {"count": seconds // 86400}
 
 
@@ -271,8 +272,11 @@ def ago(value: Any, how: str = "ago") -> SafeString | str:
     moment = _moment(value)
     if not moment:
         return "–"
-    seconds = (clock.now() - moment).total_seconds()
-    word = ago_word(max(0.0, seconds)) if how == "ago" else span_word(-seconds if how == "left" else seconds)
+    if how == "ago":
+        word = ago_word(moment)
+    else:
+        seconds = (clock.now() - moment).total_seconds()
+        word = span_word(-seconds if how == "left" else seconds)
     return format_html('<time datetime="{}" data-ago="{}">{}</time>', clock.rfc3339(moment), how, word)
 
 

@@ -187,8 +187,8 @@ async def gone(rig: Rig) -> bool:
 
 
 def program_pids(rig: Rig, container_id: str) -> set[str]:
-    """Of the tunnel's program: found by its command line, told from others' by its environment. What the program itself has just forked, and what is
-    not yet a program of its own, is left out."""
+    """Of the tunnel's program: found by its command line, told from others' by its environment. What it has just forked,
+    and is not another program yet, is left out."""
     found: dict[str, str] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

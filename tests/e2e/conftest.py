@@ -8,6 +8,7 @@ import logging
 import random
 import subprocess
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,18 @@ async def until(question: Callable[[], Any], *, seconds: float = 60, what: str =
         if asyncio.get_running_loop().time() > end:
             raise AssertionError(f"not within {seconds} s: {what or question}")
         await asyncio.sleep(0.1)
+
+
+async def served(port: int, address: str = "127.0.0.1", *, seconds: float = 20) -> bytes:
+    """What is served there: a container runs a moment before its program listens. 0 seconds: at once."""
+
+    def look() -> bytes:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}:{port}/", timeout=5) as answer:
+            return answer.read()  # type: ignore[no-any-return]
+        return b""
+
+    found: bytes = await until(look, seconds=seconds, what=f"an answer of {address}:{port}")
+    return found
 
 
 class Stack:

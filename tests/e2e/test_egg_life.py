@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from eggs.models import Egg
 from eggs.services import import_egg
 from nodes.models import Operation
 from tests import yolk
-from tests.e2e.conftest import Stack, engine_containers, in_thread, until
+from tests.e2e.conftest import Stack, engine_containers, in_thread, served, until
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "eggs" / "samples"
 pytestmark = [
@@ -87,17 +86,7 @@ async def lines(container: Container, stream: str) -> list[str]:
 
 
 async def answers(container: Container) -> bytes:
-    port = await in_thread(lambda: container.ports.get(is_primary=True).host_port)
-
-    async def look() -> bytes:
-        for _ in range(100):
-            try:
-                return await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read())
-            except OSError:
-                await asyncio.sleep(0.1)
-        raise AssertionError(f"nothing answers on port {port}")
-
-    return await look()
+    return await served(await in_thread(lambda: container.ports.get(is_primary=True).host_port))
 
 
 async def inspected(container: Container) -> dict[str, Any]:

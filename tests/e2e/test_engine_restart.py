@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +16,7 @@ from accounts.services import sign_in
 from containers.models import Container
 from containers.services import NewContainer, PortWish, create_container
 from tests.conftest import REQUIRED
-from tests.e2e.conftest import Stack, in_thread, running_stack, until, watched
+from tests.e2e.conftest import Stack, in_thread, running_stack, served, until, watched
 from tests.e2e.second_engine import SecondEngine, cannot, second_engine
 from tests.e2e.stack import IMAGE, LogReader, WorkerProcess, reading
 
@@ -66,21 +64,8 @@ async def running(user: Any, name: str, script: str, **fields: Any) -> Container
     return made
 
 
-async def page(engine: SecondEngine, container: Container) -> str:
-    """What it serves. It runs a moment before it listens."""
-    port = await in_thread(lambda: container.ports.get().host_port)
-
-    def fetch() -> str:
-        with urllib.request.urlopen(f"http://{engine.address}:{port}/", timeout=5) as answer:
-            return answer.read().decode()  # type: ignore[no-any-return]
-
-    def listens() -> bool:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection((engine.address, port), timeout=5):
-            return True
-        return False
-
-    await until(listens, what="a page")
-    return await asyncio.to_thread(fetch)
+async def page(engine: SecondEngine, container: Container, *, seconds: float = 20) -> bytes:
+    return await served(await in_thread(lambda: container.ports.get().host_port), engine.address, seconds=seconds)
 
 
 async def fresh(container: Container) -> Container:
@@ -95,7 +80,7 @@ async def test_containers_that_die_with_their_engine_come_back_with_it(
     """R12: NOT_READY with the engine's reason within 15 s, and within 30 s of the engine's return they run again, once, on the same data."""
     web = await running(alice, "web", COUNTING, restart_policy="unless-stopped", ports=[PortWish(8080)])
     once = await running(alice, "once", "trap 'exit 143' TERM; while :; do sleep 0.2; done", restart_policy="no")
-    assert await page(engine, web) == "run\n"
+    assert await page(engine, web) == b"run\n"
     async with watched(stack.node, web) as timeline:
         began = time.monotonic()
         await asyncio.to_thread(getattr(engine, how))
@@ -113,7 +98,7 @@ async def test_containers_that_die_with_their_engine_come_back_with_it(
         )
         measured("running", await timeline.container("running", seconds=30))
         measured("seen", timeline.seen)
-    assert await page(engine, web) == "run\nrun\n", "the same data, one start"
+    assert await page(engine, web) == b"run\nrun\n", "the same data, one start"
     assert len(await asyncio.to_thread(engine.containers, str(web.pk))) == 1
     stays = await fresh(once)
     assert (stays.status, stays.status_reason) == ("stopped", "Stopped with its engine.")
@@ -144,7 +129,7 @@ async def test_containers_that_outlive_their_engine_are_left_alone(stack: Stack,
     assert len(numbers) > back
     after = await asyncio.to_thread(engine.state, str(web.pk))
     assert (after["Pid"], after["StartedAt"]) == (before["Pid"], before["StartedAt"])
-    assert await page(engine, web) == "run\n"
+    assert await page(engine, web, seconds=0) == b"run\n"
     assert (await fresh(web)).started_at == web.started_at
 
 
@@ -187,4 +172,4 @@ async def test_an_engine_that_hangs_makes_not_ready_and_nothing_else(stack: Stac
     assert most <= threads + 8, "the pool of lifecycle calls is bounded"
     assert stack.agent.threads() <= threads + 2
     assert stack.agent.files() <= files + 4
-    assert await page(engine, web) == "run\n"
+    assert await page(engine, web, seconds=0) == b"run\n"

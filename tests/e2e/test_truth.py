@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import subprocess
-import urllib.request
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from containers.models import Container
 from containers.services import NewContainer, PortWish, act, create_container, delete_container, update_container
 from containers.spec import Asked
 from nodes.models import Node, Operation
-from tests.e2e.conftest import Stack, engine_containers, in_thread, until
+from tests.e2e.conftest import Stack, engine_containers, in_thread, served, until
 from tests.e2e.stack import IMAGE
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -56,8 +55,7 @@ async def test_a_whole_life_on_the_real_engine(stack: Stack, alice: Any) -> None
     assert (await ends(operation)).status == "succeeded", (await ends(operation)).error_detail
     await becomes(container, "running")
     port = await in_thread(lambda: container.ports.get().host_port)
-    page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read())
-    assert page == b"hello\n"
+    assert await served(port) == b"hello\n"
     [engine_id] = await asyncio.to_thread(engine_containers, str(container.pk))
     seen = json.loads(await asyncio.to_thread(docker, "inspect", engine_id))[0]
     assert seen["HostConfig"]["Memory"] == 32 * 1024**2
