@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
@@ -26,6 +27,17 @@ from tests.agent.tiny import TinyLogs
 
 def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+async def first_line(ref: str) -> str:
+    """What it says first, waited for: what its command did before that is done."""
+    following = await asyncio.create_subprocess_exec("docker", "logs", "--follow", ref, stdout=asyncio.subprocess.PIPE)
+    assert following.stdout is not None
+    try:
+        return (await asyncio.wait_for(following.stdout.readline(), 30)).decode().strip()
+    finally:
+        following.kill()
+        await following.wait()
 
 
 @pytest.fixture
@@ -91,8 +103,9 @@ async def test_its_volumes_come_along_and_the_old_one_is_kept(bench: Bench, by_h
     word, ref = by_hand(
         "-v", f"{by_hand.word}-data:/data", "-v", "/anonymous", "-e", "COLOUR=blue", "-p", f"{port}:8080", "--label", "team=a",
         "--restart", "unless-stopped",
-        command=("sh", "-c", "echo kept > /data/file; echo too > /anonymous/file; echo layer > /outside; exec sleep 3600"),
+        command=("sh", "-c", "echo kept > /data/file; echo too > /anonymous/file; echo layer > /outside; echo written; exec sleep 3600"),
     )  # fmt: skip
+    assert await first_line(ref) == "written"
     listed = {one.ref: one for one in await desk.listing()}
     assert (listed[ref].name, listed[ref].state, listed[ref].ports[0].host_port) == (word, "running", port)
     found = await desk.look(ref)
