@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +19,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from agent.protocol import messages as wire
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,14 +85,9 @@ class Panel:
 
     def start(self) -> Panel:
         environment = {**surroundings(), **self._environment}
-        out: Any = self.log.open("ab") if self.log else subprocess.DEVNULL
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", self._application],
-            cwd=ROOT,
-            env=environment,
-            stdout=out,
-            stderr=out,
-        )
+        arguments = ["-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", self._application]
+        with self.log.open("ab") if self.log else Path(os.devnull).open("ab") as out:
+            self.process = warm.start("daphne", *arguments, env=environment, out=out)
         self.wait()
         return self
 
