@@ -79,7 +79,13 @@ class Parent:
             with far:
                 process = subprocess.Popen([sys.executable, "-m", "tests.warm"], cwd=ROOT, env=environment, stdin=far.fileno())
             atexit.register(self._closed, self._door, process)
+            self._hear(self._door)  # it is ready: what follows takes milliseconds
         return self._door
+
+    def _hear(self, door: socket.socket) -> int:
+        if not (answer := door.recv(64)):
+            raise RuntimeError("the process that tests' panels are forked from has died: run `python -m tests.warm </dev/null` to see why")
+        return int(answer)
 
     def start(self, module: str, *arguments: str, env: dict[str, str], out: IO[bytes]) -> Copy:
         """`python -m module arguments...` in the root of the code, both its outputs to `out`.
@@ -88,13 +94,11 @@ class Parent:
         """
         order = json.dumps({"module": module, "arguments": arguments, "env": env}).encode()
         assert len(order) < LONGEST
-        with self._lock, _reaper():
+        with self._lock:
             door = self._opened()
-            socket.send_fds(door, [order], [out.fileno()])
-            answer = door.recv(64)
-            if not answer:
-                raise RuntimeError("the process that tests' panels are forked from has died: run `python -m tests.warm </dev/null` to see why")
-            return Copy([sys.executable, "-m", module, *arguments], int(answer))
+            with _reaper():
+                socket.send_fds(door, [order], [out.fileno()])
+                return Copy([sys.executable, "-m", module, *arguments], self._hear(door))
 
 
 @contextlib.contextmanager
@@ -128,6 +132,7 @@ def _become(order: dict[str, Any], door: socket.socket, out: int) -> NoReturn:
 
 def _fork_for(door: socket.socket) -> None:
     """Take orders until the other end is closed."""
+    door.send(str(os.getpid()).encode())
     while True:
         data, descriptors, _, _ = socket.recv_fds(door, LONGEST, 1)
         if not data:

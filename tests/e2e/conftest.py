@@ -90,14 +90,19 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def running_stack(
-    tmp_path: Path, *, runtime: str = "docker", panel_environment: dict[str, str] | None = None, **agent_environment: str
+    tmp_path: Path,
+    *,
+    runtime: str = "docker",
+    panel_kind: type[Panel] = Panel,
+    panel_environment: dict[str, str] | None = None,
+    **agent_environment: str,
 ) -> AsyncIterator[Stack]:
     """All of it as processes; needs `transactional_db`."""
     node, token = await in_thread(register_node, name="e2e", actor=SYSTEM)
     # other tests and people use the engine, too; from 32,768 on the kernel gives ports to whoever connects somewhere
     first = random.randrange(26_000, 32_700, 20)
     await in_thread(lambda: Node.objects.filter(pk=node.pk).update(port_first=first, port_last=first + 19))
-    panel = Panel(log=tmp_path / "panel.log", **(panel_environment or {}))
+    panel = panel_kind(log=tmp_path / "panel.log", **(panel_environment or {}))
     await asyncio.to_thread(panel.start)
     link = Link(panel.port)
     await link.start()

@@ -15,6 +15,7 @@ from containers.services import NewContainer, create_container
 from tests.e2e.conftest import engine_containers, in_thread, running_stack
 from tests.e2e.stack import IMAGE
 from tests.e2e.test_egg_features import becomes, docker
+from tests.reservations.web import Web
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 OF_THE_PANEL = {
@@ -40,7 +41,7 @@ def command_lines() -> str:
 
 async def test_no_secret_of_ours_is_in_a_container_its_labels_or_any_command_line(transactional_db: None, tmp_path: Path, alice: Any) -> None:
     """I07: planted in the environments of panel and agent, and looked for where the engine and the kernel show things."""
-    async with running_stack(tmp_path, panel_environment=OF_THE_PANEL, LORMAS_CANARY="canary-of-the-agents-environment") as stack:
+    async with running_stack(tmp_path, panel_kind=Web, panel_environment=OF_THE_PANEL, LORMAS_CANARY="canary-of-the-agents-environment") as stack:
         token = stack.agent.environment["LORMAS_NODE_TOKEN"]
         access = (await in_thread(sign_in, alice, address=None, user_agent="")).access
         wish = NewContainer(name="app", image=IMAGE, command=["sleep", "600"], env={"OWN": "canary-of-the-container"}, start=True)
@@ -56,7 +57,7 @@ async def test_no_secret_of_ours_is_in_a_container_its_labels_or_any_command_lin
         lines = await asyncio.to_thread(command_lines)
         logs = "".join(path.read_text(errors="replace") for path in tmp_path.glob("*.log"))
     assert "OWN=canary-of-the-container" in seen["Config"]["Env"] and "OWN=canary-of-the-container" in inside, "it is looked for where it would be"
-    assert "sleep 600" in ran.stdout and "agent run" in lines and "lormas.asgi" in lines
+    assert "sleep 600" in ran.stdout and "agent run" in lines and "lormas.quickstart.web" in lines
     secrets = [token, access, "canary-of-the-agents-environment", *(value for name, value in OF_THE_PANEL.items() if name != "GITHUB_CLIENT_ID")]
     secrets += ["canary-of-the-mail"]
     for name, text in {"inspect": told, "inside": inside, "its processes": ran.stdout, "the machine's processes": lines, "logs": logs}.items():

@@ -144,8 +144,9 @@ def panels(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pan
     given = os.environ["DATABASE_URL"]
     names = [f"lormas_backup_{os.getpid()}_{number}" for number in (1, 2)]
     with psycopg.connect(urlsplit(given)._replace(path="/postgres").geturl(), autocommit=True) as server:  # the given one need not be there
-        for name in names:
-            server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        migrated = os.environ.get("LORMAS_TEST_TEMPLATE") or "template1"
+        for name, template in zip(names, (migrated, "template1"), strict=True):  # what is brought back needs an empty one
+            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
         try:
             first, second = (Panel(tmp_path / name, urlsplit(given)._replace(path=f"/{name}").geturl()) for name in names)
             yield first, second
