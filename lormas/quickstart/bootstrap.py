@@ -16,10 +16,15 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lormas.quickstart import installers
 from lormas.quickstart.say import Trouble, line, step, trouble
 
 ROOT = Path(__file__).resolve().parents[2]
-RARE = r"/(moto|faker|ansible|ansible_test|pip|setuptools|tests?)/"
+RARE = (
+    r"/(moto|faker|ansible|ansible_test|botocore|cyclonedx|dns|graphql|mypy|mypyc|pip|playwright|pygments|schemathesis|setuptools|wcwidth|tests?)/"
+    r"|/twisted/(conch|mail|names|news|pair|positioning|runner|scripts|spread|tap|trial|words)/"
+)
+"""What is imported in small parts, or for tests and set-up only: compiled when it is first used, if ever."""
 MAX_SHARES = 4
 """pip unpacks in one process, most of its time: so several install side by side."""
 MADE = "lormas-made"
@@ -81,7 +86,9 @@ def _fresh_venv(folder: Path, uv: str | None) -> None:
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         package = f"python{version}-venv"
         raise Trouble(f"this Python can't make environments: install its venv package (Debian, Ubuntu: apt-get install {package}) and start again.")
-    _run([sys.executable, "-m", "venv", str(folder)], failure=f"the environment {folder.name} could not be made: see the lines above.")
+    # Without pip, which is half of the work, where uv will do its part; should it not, pip comes then.
+    without = ["--without-pip"] if installers.bundled_pip() else []
+    _run([sys.executable, "-m", "venv", *without, str(folder)], failure=f"the environment {folder.name} could not be made: see the lines above.")
 
 
 def _shares(lock: Path, folder: Path, count: int) -> list[Path]:
@@ -95,22 +102,54 @@ def _shares(lock: Path, folder: Path, count: int) -> list[Path]:
     return found
 
 
-def _install(folder: Path, lock: Path, uv: str | None) -> None:
+def _install(folder: Path, lock: Path, uv: str | None) -> str:
+    """Returns what did it."""
     python = str(venv_python(folder))
     failure = f"the packages of requirements/{lock.name} could not be installed: see the lines above, check network and disk, then start again."
+    # Compiled by neither: pip does that in one process, and uv would compile what nobody imports. Without bytecode each start costs 4.5 s more.
+    wanted = ["pip", "install", "-q", "--no-compile-bytecode", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)]
     if uv:
-        _run([uv, "pip", "install", "-q", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)], failure=failure)
+        _run([uv, *wanted], failure=failure)
+        by = "uv"
+    elif _with_fetched_uv(folder, wanted):
+        by = "uv"
     else:
-        # Not compiled by pip, which does that in one process: compileall uses every core, and without bytecode each start costs 4.5 s more.
-        pip = [python, "-m", "pip", "install", "-q", "--no-input", "--no-compile", "--require-hashes", "--no-deps", "-r"]
-        with tempfile.TemporaryDirectory(prefix="lormas-") as shares, ThreadPoolExecutor() as side_by_side:
-            lists = _shares(lock, Path(shares), min(MAX_SHARES, os.cpu_count() or 1))
-            for done in [side_by_side.submit(_run, [*pip, str(share)], failure=failure) for share in lists]:
-                done.result()
+        _with_pip(python, lock, failure)
+        by = "pip"
     packages = next((folder / "lib").glob("python3.*/site-packages"))
-    # What is only there for tests and set-up is compiled when it is first used, if ever.
     compiled = [python, "-m", "compileall", "-q", "-j", "0", "-x", RARE, str(packages)]
     subprocess.run(compiled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return by
+
+
+def _with_fetched_uv(folder: Path, wanted: list[str]) -> bool:
+    pip = installers.bundled_pip()
+    if pip is None:
+        return False
+    for left in folder.glob("fetched-*"):
+        shutil.rmtree(left, ignore_errors=True)  # by a start that was killed
+    with tempfile.TemporaryDirectory(prefix="fetched-", dir=folder) as scratch:  # there programs may run, which not every /tmp allows
+        with ThreadPoolExecutor() as side_by_side:  # pip alone takes a second to begin
+            asked = side_by_side.submit(installers.as_pip_is_told, pip)
+            uv = installers.fetch_uv(pip, ROOT / "requirements" / "setup.lock", Path(scratch))
+            told = asked.result()
+        if uv is None:
+            return False
+        try:  # no time limit: a slow line takes as long as it takes, and who waits sees which step it is
+            done = subprocess.run([uv, *wanted], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=told)
+        except OSError:
+            return False
+    return done.returncode == 0
+
+
+def _with_pip(python: str, lock: Path, failure: str) -> None:
+    if subprocess.run([python, "-c", "import pip"], capture_output=True, check=False).returncode:
+        _run([python, "-m", "ensurepip", "--default-pip"], failure=failure)
+    pip = [python, "-m", "pip", "install", "-q", "--no-input", "--no-compile", "--require-hashes", "--no-deps", "-r"]
+    with tempfile.TemporaryDirectory(prefix="lormas-") as shares, ThreadPoolExecutor() as side_by_side:
+        lists = _shares(lock, Path(shares), min(MAX_SHARES, os.cpu_count() or 1))
+        for done in [side_by_side.submit(_run, [*pip, str(share)], failure=failure) for share in lists]:
+            done.result()
 
 
 def _link(folder: Path) -> None:
@@ -137,10 +176,10 @@ def ensure(*, dev: bool = False) -> Path:
             if not _whole(folder):
                 with step(f"environment {folder.name}") as current:
                     _make_venv(folder, uv)
-                    current.note = f"Python {sys.version.split()[0]}" + (", uv" if uv else "")
+                    current.note = f"Python {sys.version.split()[0]}"
             with step("packages") as current:
-                _install(folder, lock, uv)
-                current.note = f"requirements/{lock.name}"
+                by = _install(folder, lock, uv)
+                current.note = f"requirements/{lock.name} with {by}"
             _link(folder)
             (folder / f"lormas-{lock.stem}.sha256").write_text(lock_digest(folder, lock), encoding="ascii")
     except OSError as error:
