@@ -20,6 +20,7 @@ from agent.protocol.messages import ContainerSpec
 from agent.runtimes.base import Runtime
 from agent.runtimes.docker import DockerRuntime
 from agent.runtimes.process import ProcessRuntime
+from tests.sizes import bytes_of
 
 OWNER = Path(__file__).with_name("owner.py")
 ROOT = Path(__file__).parents[3]
@@ -87,7 +88,7 @@ def stored(folder: Path, container_id: str) -> tuple[list[Any], ContainerLog]:
 
 
 def lines_so_far(folder: Path, container_id: str) -> int:
-    return sum(path.stat().st_size for path in (folder / "logs" / container_id).glob("*.log*"))
+    return bytes_of((folder / "logs" / container_id).glob("*.log*"))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from agent.protocol.messages import Limits, Mount, PortBinding
 from agent.runtimes.docker import oom
+from tests.sizes import bytes_of
 
 pytestmark = pytest.mark.docker
 
@@ -85,7 +86,7 @@ async def test_a_flood_of_output_takes_so_much_of_the_engines_disk_and_no_more(d
     most = 0
     async with asyncio.timeout(120):
         while await docker_bench.state(container_id) == "running":
-            most = max(most, sum(path.stat().st_size for path in folder.glob("*-json.log*")))
+            most = max(most, bytes_of(folder.glob("*-json.log*")))
             await asyncio.sleep(0.05)
     assert 15_000 * len(line) > 4 * 30 * 1000**2 > 2 * most > 20 * 1000**2, most
     assert most < 42 * 1024**2

@@ -28,6 +28,7 @@ from tests.agent.runtimes.process.rig import (
     take_until,
     until,
 )
+from tests.sizes import bytes_of
 
 FLOOD = """
 import sys
@@ -137,7 +138,7 @@ async def test_what_was_taken_is_dropped_and_offsets_stay(data_dir: Path) -> Non
     taken = Taken()
 
     def size() -> int:
-        return sum(file.stat().st_size for file in data_dir.rglob("spool/**/*") if file.is_file())
+        return bytes_of(data_dir.rglob("spool/**/*"))
 
     while len(taken.stdout) < 4_000_000:
         reader = await runtime.output(container_id, taken.resume())
@@ -154,7 +155,7 @@ async def test_output_that_nobody_reads_for_ever_is_bounded_and_the_gap_is_told(
     await runtime.open(instance=INSTANCE)
     container_id = await started(runtime, python("for i in range(20000): print(f'line {i:06d}', 'y'*80)"))
     await ended(runtime, container_id)
-    assert sum(file.stat().st_size for file in data_dir.rglob("spool/**/*") if file.is_file()) < 600_000
+    assert bytes_of(data_dir.rglob("spool/**/*")) < 600_000
     taken = await take_all(await runtime.output(container_id, ResumePoint()))
     assert len(taken.gaps) == 1
     first = int(taken.stdout.split(b"\n", 1)[0].split()[1]) if taken.stdout.startswith(b"line") else None
