@@ -5,29 +5,27 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from accounts.capabilities import BUILT_IN_ROLES
+from accounts.capabilities import BUILT_IN_ROLES, BuiltInRole
 from accounts.models import Quota, Role, User
 from audit.services import SYSTEM, Target, record
 from lormas.common.errors import Conflict
+
+
+def row_of(built_in: BuiltInRole) -> dict[str, Any]:
+    """What the row of a built-in role says, beside its slug."""
+    return {"name": built_in.name, "description": built_in.description, "capabilities": list(built_in.capabilities), "built_in": True}
 
 
 def seed_roles() -> int:
     """Create the built-in roles and bring theirs up to the literal table; returns how many were made."""
     made = 0
     for built_in in BUILT_IN_ROLES:
-        role, created = Role.objects.update_or_create(
-            slug=built_in.slug,
-            defaults={
-                "name": built_in.name,
-                "description": built_in.description,
-                "capabilities": list(built_in.capabilities),
-                "built_in": True,
-            },
-        )
+        role, created = Role.objects.update_or_create(slug=built_in.slug, defaults=row_of(built_in))
         made += created
         if created and built_in.quota:
             Quota.objects.create(role=role, **dict(built_in.quota))

@@ -225,11 +225,10 @@ def roles(db: None) -> dict[str, Any]:
     """The four built-in roles, by slug. Members are without the quota they begin with: tests of quotas give one."""
     from accounts.capabilities import BUILT_IN_ROLES
     from accounts.models import Role
+    from accounts.seeding import row_of
 
-    made = [
-        Role(slug=role.slug, name=role.name, description=role.description, capabilities=list(role.capabilities), built_in=True)
-        for role in BUILT_IN_ROLES
-    ]  # what seeding makes, without its questions and without quotas: a thousand tests begin here
+    # What seeding makes, without its questions and without quotas: a thousand tests begin here.
+    made = [Role(slug=role.slug, **row_of(role)) for role in BUILT_IN_ROLES]
     return {role.slug: role for role in Role.objects.bulk_create(made)}
 
 

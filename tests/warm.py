@@ -18,7 +18,6 @@ import importlib
 import json
 import os
 import runpy
-import signal
 import socket
 import subprocess
 import sys
@@ -67,10 +66,6 @@ class Parent:
         self._lock = threading.Lock()
         self._door: socket.socket | None = None
 
-    def _closed(self, door: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        door.close()
-        process.wait(ANSWER_SECONDS)
-
     def _opened(self) -> socket.socket:
         if self._door is None:
             self._door, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -78,14 +73,9 @@ class Parent:
             environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
             with far:
                 process = subprocess.Popen([sys.executable, "-m", "tests.warm"], cwd=ROOT, env=environment, stdin=far.fileno())
-            atexit.register(self._closed, self._door, process)
-            self._hear(self._door)  # it is ready: what follows takes milliseconds
+            atexit.register(_end, self._door, process)
+            _hear(self._door)  # it is ready: what follows takes milliseconds
         return self._door
-
-    def _hear(self, door: socket.socket) -> int:
-        if not (answer := door.recv(64)):
-            raise RuntimeError("the process that tests' panels are forked from has died: run `python -m tests.warm </dev/null` to see why")
-        return int(answer)
 
     def start(self, module: str, *arguments: str, env: dict[str, str], out: IO[bytes]) -> Copy:
         """`python -m module arguments...` in the root of the code, both its outputs to `out`.
@@ -98,7 +88,18 @@ class Parent:
             door = self._opened()
             with _reaper():
                 socket.send_fds(door, [order], [out.fileno()])
-                return Copy([sys.executable, "-m", module, *arguments], self._hear(door))
+                return Copy([sys.executable, "-m", module, *arguments], _hear(door))
+
+
+def _hear(door: socket.socket) -> int:
+    if not (answer := door.recv(64)):
+        raise RuntimeError("the process that tests' panels are forked from has died: run `python -m tests.warm </dev/null` to see why")
+    return int(answer)
+
+
+def _end(door: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    door.close()
+    process.wait(ANSWER_SECONDS)
 
 
 @contextlib.contextmanager
@@ -158,6 +159,5 @@ if __name__ == "__main__":
         importlib.import_module(name)
     assert threading.active_count() == 1, "what has threads can't be forked"
     assert "twisted.internet.reactor" not in sys.modules, "a reactor has an event loop, and two processes would share it"
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.freeze()
     _fork_for(socket.socket(fileno=0))

@@ -21,8 +21,8 @@ from lormas.quickstart.say import Trouble, line, step, trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 RARE = (
-    r"/(moto|faker|ansible|ansible_test|botocore|cyclonedx|dns|graphql|mypy|mypyc|pip|playwright|pygments|schemathesis|setuptools|wcwidth|tests?)/"
-    r"|/twisted/(conch|mail|names|news|pair|positioning|runner|scripts|spread|tap|trial|words)/"
+    r"/(moto|faker|ansible|ansible_test|botocore|cyclonedx|dns|graphql|mypy|mypyc|pip|playwright|schemathesis|setuptools|wcwidth|tests?)/"
+    r"|/twisted/(conch|mail|names|news|pair|positioning|runner|scripts|spread|tap|trial|words)/|/pygments/lexers/[a-z]"
 )
 """What is imported in small parts, or for tests and set-up only: compiled when it is first used, if ever."""
 MAX_SHARES = 4
@@ -106,17 +106,15 @@ def _install(folder: Path, lock: Path, uv: str | None) -> str:
     """Returns what did it."""
     python = str(venv_python(folder))
     failure = f"the packages of requirements/{lock.name} could not be installed: see the lines above, check network and disk, then start again."
-    # Compiled by neither: pip does that in one process, and uv would compile what nobody imports. Without bytecode each start costs 4.5 s more.
-    wanted = ["pip", "install", "-q", "--no-compile-bytecode", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)]
+    wanted = ["pip", "install", "-q", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)]
+    by = "uv"
     if uv:
         _run([uv, *wanted], failure=failure)
-        by = "uv"
-    elif _with_fetched_uv(folder, wanted):
-        by = "uv"
-    else:
-        _with_pip(python, lock, failure)
+    elif not _with_fetched_uv(folder, wanted):
         by = "pip"
+        _with_pip(python, lock, failure)
     packages = next((folder / "lib").glob("python3.*/site-packages"))
+    # Here and not by uv or pip: pip does it in one process, both also for what nobody imports. Without bytecode each start costs 4.5 s more.
     compiled = [python, "-m", "compileall", "-q", "-j", "0", "-x", RARE, str(packages)]
     subprocess.run(compiled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return by

@@ -15,7 +15,7 @@ from containers.services import NewContainer, create_container
 from tests.e2e.conftest import engine_containers, in_thread, running_stack
 from tests.e2e.stack import IMAGE
 from tests.e2e.test_egg_features import becomes, docker
-from tests.reservations.web import Web
+from tests.nodes.rig import Web
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 OF_THE_PANEL = {

@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -119,6 +121,20 @@ class Panel:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+
+
+class Web(Panel):
+    """The program that the quick start and the image run, as it is run."""
+
+    def start(self) -> Web:
+        assert self.log is not None
+        with self.log.open("ab") as out:
+            environment = {**surroundings(), "HOST": "127.0.0.1", "PORT": str(self.port), **self._environment}
+            self.process = subprocess.Popen([sys.executable, "-m", "lormas.quickstart.web"], cwd=ROOT, env=environment, stdout=out, stderr=out)
+        self.wait(60)
+        with urllib.request.urlopen(f"{self.url}/healthz", timeout=60) as answer:  # as the quick start and the image's health check ask
+            assert answer.status == 200
+        return self
 
 
 def hello(**changes: Any) -> wire.Hello:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,21 +19,9 @@ from lormas.quickstart.config import WEB_STOP_SECONDS
 from lormas.quickstart.draining import DRAIN_SECONDS
 from nodes import operations
 from nodes.models import Node
-from tests.nodes.rig import ROOT, Panel, joined, surroundings
+from tests.nodes.rig import Web, joined
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
-
-
-class Web(Panel):
-    """`python -m lormas.quickstart.web`."""
-
-    def start(self) -> Web:
-        assert self.log is not None
-        out = self.log.open("ab")
-        environment = {**surroundings(), "HOST": "127.0.0.1", "PORT": str(self.port)}
-        self.process = subprocess.Popen([sys.executable, "-m", "lormas.quickstart.web"], cwd=ROOT, env=environment, stdout=out, stderr=out)
-        self.wait()
-        return self
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from audit.models import Entry
 from lormas.common import clock
 from reservations.models import Allocation, Machine, Reservation
 from tests.conftest import wait_until
+from tests.nodes.rig import Web
 from tests.reservations.machines import Box, login
 from tests.reservations.test_whole_life import over
-from tests.reservations.web import Web
 
 pytestmark = [pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 PASSWORD = "correct horse"

@@ -23,7 +23,7 @@ from lormas.logconfig import mask_links
 from reservations.api import old
 from reservations.models import Reservation
 from tests.conftest import wait_until
-from tests.reservations.web import Web
+from tests.nodes.rig import Web
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 SECRET = "pa55-of-mine"
