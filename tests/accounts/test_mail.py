@@ -202,7 +202,7 @@ def test_signing_up_tells_nothing_by_work(api: APIClient, alice: Any, postbox: P
     taken: dict[str, list[float]] = {"alice": [], "new": [], "waits": []}
     worked: dict[str, set[int]] = {}
     post(api, "sign-up", {"email": "waits@example.org", "password": PASSWORD})
-    for number in range(6):
+    for number in range(24):  # a busy machine only ever adds: what is no difference shows after some rounds, and what is one stays in all of them
         for name, times in taken.items():
             email = f"new{number}@example.org" if name == "new" else f"{name}@example.org"
             hashed.clear()
@@ -211,8 +211,10 @@ def test_signing_up_tells_nothing_by_work(api: APIClient, alice: Any, postbox: P
             times.append(time.process_time() - begun)
             worked.setdefault(name, set()).add(len(hashed))
             assert answer.status_code == 202
+        least = [min(times) for times in taken.values()]
+        if number >= 5 and max(least) - min(least) < 0.025:
+            break
     assert len({tuple(sorted(times)) for times in worked.values()}) == 1, worked
-    least = [min(times) for times in taken.values()]
     assert max(least) - min(least) < 0.025, taken
 
 
