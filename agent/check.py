@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent import config, facts
+from agent import config
 from agent.config import Config, ConfigError
+from agent.runtimes.node import storage_of
 
 LOW_DISK_SHARE = 0.10
 SKEW_SECONDS = 30.0
@@ -34,7 +35,7 @@ def _private(data_dir: Path) -> str:
 
 
 def _disk(data_dir: Path) -> str:
-    total, used = facts.storage_of(data_dir)
+    total, used = storage_of(data_dir)
     if total and (total - used) / total < LOW_DISK_SHARE:
         return f"Less than {LOW_DISK_SHARE:.0%} of the disk of {data_dir} is free.\n    fix: docker system prune, or a larger disk"
     return ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import socket
 from pathlib import Path
 from typing import Literal
 
 from agent.protocol.messages import NodeFacts
 from agent.runtimes.base import EngineInfo
+from agent.runtimes.node import storage_of
 
 
 def _os_release() -> dict[str, str]:
@@ -54,17 +54,6 @@ def _address() -> str:
         except OSError:
             continue
     return "127.0.0.1"
-
-
-def storage_of(path: Path) -> tuple[int, int]:
-    """(total, used) bytes of the file system that holds `path`, or of the nearest folder above that exists."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    try:
-        usage = shutil.disk_usage(path)
-    except OSError:
-        return 0, 0
-    return usage.total, usage.used
 
 
 def collect(*, data_dir: Path, engine: EngineInfo | None, kind: Literal["docker", "process", "fake"]) -> NodeFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,3 +36,75 @@ def launched() -> Iterator[Any]:
         browser = playwright.chromium.launch(**options())
         yield browser
         browser.close()
+
+
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""An engine beside a test makes a network, the machine has an address more, and Chromium drops all that is under way, to this machine itself, too.
+Nothing of the panel's: the page is opened once more."""
+
+STILL_SECONDS = 60
+
+
+def complaint(message: Any) -> bool:
+    """Whether this message of a page's console is one that its author has to answer for."""
+    return message.type in ("error", "warning") and NETWORK_CHANGED not in message.text
+
+
+class _Opening:
+    """What networks that came or went did to the opening of a page."""
+
+    def __init__(self) -> None:
+        self.disturbed = False
+        self._before = False
+        self._end = time.monotonic() + STILL_SECONDS
+
+    def begins(self, address: str) -> bool:
+        assert time.monotonic() < self._end, f"{address}: for {STILL_SECONDS} s the machine's networks changed whenever it was opened"
+        self._before, self.disturbed = self.disturbed, False
+        return True
+
+    def hears(self, message: Any) -> None:
+        self.disturbed = self.disturbed or NETWORK_CHANGED in message.text
+
+    def broke(self, error: Exception) -> None:
+        """Raises what is not about networks. Once they changed, Chromium opens its own page about it, and by itself this one again."""
+        text = str(error)
+        if NETWORK_CHANGED not in text and not ("interrupted by another navigation" in text and (self._before or "chrome-error:" in text)):
+            raise error
+        self.disturbed = True
+
+
+def opened(page: Any, address: str) -> Any:
+    """The answer to `address`, with all that belongs to the page loaded."""
+    from playwright.sync_api import Error
+
+    opening, answer = _Opening(), None
+    page.on("console", opening.hears)
+    while opening.begins(address):
+        try:
+            answer = page.goto(address, wait_until="load")
+        except Error as error:
+            opening.broke(error)
+        if not opening.disturbed:
+            break
+        page.wait_for_timeout(50)
+    page.remove_listener("console", opening.hears)
+    return answer
+
+
+async def opened_soon(page: Any, address: str) -> Any:
+    """As `opened`, for playwright's asynchronous API."""
+    from playwright.async_api import Error
+
+    opening, answer = _Opening(), None
+    page.on("console", opening.hears)
+    while opening.begins(address):
+        try:
+            answer = await page.goto(address, wait_until="load")
+        except Error as error:
+            opening.broke(error)
+        if not opening.disturbed:
+            break
+        await page.wait_for_timeout(50)
+    page.remove_listener("console", opening.hears)
+    return answer

@@ -15,7 +15,8 @@ class NodeMeter:
     """Samples; CPU percent is since the sample before. Reads a few small files: call it in a thread."""
 
     def __init__(self, storage: Path = Path("/")) -> None:
-        self._storage = storage
+        self.storage = storage
+        """Whose file system is measured: the one that the node's facts tell the size of (`EngineInfo.storage_root`)."""
         self._busy = 0
         self._total = 0
 
@@ -31,16 +32,23 @@ class NodeMeter:
             memory = _memory()
         except (OSError, ValueError, IndexError):
             memory = {}
-        try:
-            used = shutil.disk_usage(self._storage).used
-        except OSError:
-            used = 0
         return NodeUsage(
             cpu_percent=round(cpu, 2),
             memory_used_bytes=max(0, memory.get("MemTotal", 0) - memory.get("MemAvailable", 0)),
-            storage_used_bytes=used,
+            storage_used_bytes=storage_of(self.storage)[1],
             load_1m=os.getloadavg()[0],
         )
+
+
+def storage_of(path: Path) -> tuple[int, int]:
+    """(total, used) bytes of the file system that holds `path`, or of the nearest folder above that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return 0, 0
+    return usage.total, usage.used
 
 
 def raise_file_limit() -> None:

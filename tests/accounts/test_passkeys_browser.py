@@ -17,7 +17,7 @@ from audit.models import Entry
 from lormas import assets
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.test_second_factor import set_up
-from tests.chromium import launched
+from tests.chromium import complaint, launched, opened
 from tests.nodes.rig import Panel
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -45,7 +45,7 @@ class Person:
         self.page = browser.new_context().new_page()
         self.base = f"http://localhost:{panel.port}"  # browsers give no passkeys for bare addresses
         self.complaints: list[str] = []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("console", lambda m: self.complaints.append(m.text) if complaint(m) else None)
         self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
         self.device = self.page.context.new_cdp_session(self.page)
         self.device.send("WebAuthn.enable")
@@ -57,7 +57,7 @@ class Person:
         self.device.send("WebAuthn.setUserVerified", {"authenticatorId": self.authenticator, "isUserVerified": yes})
 
     def go(self, path: str) -> Any:
-        self.page.goto(self.base + path)
+        opened(self.page, self.base + path)
         return self.page
 
     def arrives(self, path: str, *, seconds: float = 60) -> None:
@@ -162,14 +162,14 @@ def test_a_form_that_comes_back_puts_one_at_what_is_wrong(chromium: Any, panel: 
     context.add_cookies([cookie])
     page = context.new_page()
     for address, field, wrong in ((f"/users/{alice.pk}", "username", "root"), ("/users/new", "username", "a b")):
-        page.goto(f"http://localhost:{panel.port}{address}")
+        opened(page, f"http://localhost:{panel.port}{address}")
         if address == "/users/new":
             page.fill("[name=email]", "new@example.org")
         page.fill(f"[name={field}]", wrong)
         page.locator("main form:has([name=username]) button.primary").click()
         expect(page.locator(f"[name={field}][aria-invalid=true]")).to_be_focused(timeout=30_000)
         expect(page.locator(f"[name={field}]")).to_be_in_viewport(timeout=30_000)
-    page.goto(f"http://localhost:{panel.port}/roles/new")
+    opened(page, f"http://localhost:{panel.port}/roles/new")
     page.wait_for_load_state("networkidle")
     assert page.evaluate("scrollY") == 0, "a form that was not sent is where it always was"
     context.close()
@@ -201,11 +201,11 @@ def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any
         context = chromium.new_context(color_scheme=theme, viewport={"width": 360, "height": 740})
         page = context.new_page()
         said: list[str] = []
-        page.on("console", lambda m, said=said: said.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("console", lambda m, said=said: said.append(m.text) if complaint(m) else None)
         for address in [*gate, *mine]:
             if address == mine[0]:
                 context.add_cookies([cookie])
-            page.goto(f"http://localhost:{panel.port}{address}")
+            opened(page, f"http://localhost:{panel.port}{address}")
             found = Axe().run(page).response["violations"]
             bad = [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
             assert not bad, f"{address} {theme}: {bad}"

@@ -15,7 +15,7 @@ import pytest
 from containers.models import StatsSample
 from lormas import assets
 from lormas.common import clock
-from tests.chromium import launched
+from tests.chromium import complaint, launched, opened
 from tests.console.conftest import make_container
 from tests.console.puppet import Puppet
 from tests.nodes.rig import Panel, panel_of_a_module
@@ -67,12 +67,12 @@ class Visitor:
         self.page = page
         self.panel = panel
         self.complaints: list[str] = []
-        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("console", lambda m: self.complaints.append(m.text) if complaint(m) else None)
         page.on("pageerror", lambda e: self.complaints.append(str(e)))
         page.on("dialog", lambda d: (self.complaints.append("dialog"), d.dismiss()))
 
     def go(self, path: str) -> Any:
-        response = self.page.goto(self.panel.url + path, wait_until="load")
+        response = opened(self.page, self.panel.url + path)
         assert response.status < 400, path
         return self.page
 
@@ -231,7 +231,7 @@ def test_signing_in_works_with_a_keyboard_and_without_javascript(visit: Callable
     plain.fill("[name=password]", "correct horse battery")
     plain.click("button[type=submit]")
     assert "/login" not in plain.url, plain.inner_text("main")
-    plain.goto(plain.url.rstrip("/") + f"/containers/{web.pk}")
+    opened(plain, plain.url.rstrip("/") + f"/containers/{web.pk}")
     plain.click(".pw-stop >> visible=true")
     assert plain.inner_text("#c-head .state") == "Stopping"
 

@@ -19,6 +19,7 @@ from containers.models import Backup, BackupWork, Container, ContainerTunnel
 from containers.services import NewContainer, backupwork, create_container, drills, execs, power
 from containers.services import destinations as places
 from lormas import assets
+from tests.chromium import opened_soon
 from tests.chromium import options as chromium_options
 from tests.e2e.conftest import Stack, in_thread, running_stack, until
 from tests.e2e.test_inside import EGG
@@ -49,7 +50,7 @@ class Window:
         page.on("console", lambda m: self.complaints.append(m.text) if "Content Security Policy" in m.text else None)
 
     async def go(self, path: str) -> None:
-        answer = await self.page.goto(self.stack.panel.url + path, wait_until="load")
+        answer = await opened_soon(self.page, self.stack.panel.url + path)
         assert answer.status < 400, path
 
     async def until(self, script: str, *, seconds: float = 60) -> Any:

@@ -19,6 +19,7 @@ from accounts.models import Letter, User
 from accounts.sessions import BACKEND
 from lormas import assets
 from lormas.common import clock
+from tests import chromium as browsers
 from tests.chromium import launched
 from tests.nodes.rig import Panel
 from tests.rights.hostile import CONTEXTS, STRINGS, harm, joined
@@ -193,7 +194,7 @@ def test_two_hundred_texts_stay_text_wherever_they_are_shown(panel: Panel, stage
         shown += "pwn" in text
         wrong += [f"{path}: {one}" for one in harm(page, text)]
         if not path.startswith("/api"):
-            page.goto(address, wait_until="load")
+            browsers.opened(page, address)
             page.wait_for_timeout(50)
             wrong += [f"{path} (open): {one}" for one in harm(page, None)]
     page.goto("about:blank")

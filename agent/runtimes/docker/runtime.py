@@ -129,13 +129,14 @@ class DockerRuntime:
         version = await self._negotiate()
         found: dict[str, Any] = await self._call("GET", "/info", timeout=5)
         self._facts = options.engine_facts(found)
-        self.pulls.storage_root = str(found.get("DockerRootDir", ""))
+        root = self.pulls.storage_root = str(found.get("DockerRootDir", ""))
+        self._meter.storage = Path(root or "/")
         return EngineInfo(
             kind="docker",
             version=str(version.get("Version", "")),
             api_version=str(version.get("ApiVersion", "")),
             cgroup_version=str(found.get("CgroupVersion", "")),
-            storage_root=str(found.get("DockerRootDir", "")),
+            storage_root=root,
             warnings=tuple(map(str, found.get("Warnings") or ())),
         )
 
