@@ -172,7 +172,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("waits") is None:
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
     for item in items:
-        if (
+        if item.get_closest_marker("sqlite") is None and (
             item.get_closest_marker("django_db")
             or item.get_closest_marker("redis")
             or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))

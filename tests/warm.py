@@ -1,8 +1,8 @@
-"""Panels for tests, each a process of its own, that need not import other people's code anew: a start costs half of what it costs a user.
+"""Panels and agents for tests, each a process of its own, that need not import other people's code anew: a start costs half of what it costs a user.
 
-A hundred tests kill panels and start them again, and most of each start is the import of some 1,500 modules that know nothing of settings or of
-environment. So each worker of pytest starts one process that imports those and then does nothing but fork: what comes out of it takes on the test's
-environment, imports ours and runs as `python -m` would. That the whole of it starts as a user starts it is what tests/quickstart is for.
+A hundred tests kill panels and agents and start them again, and most of each start is the import of some 1,500 modules that know nothing of settings
+or of environment. So each worker of pytest starts one process that imports those and then does nothing but fork: what comes out of it takes on the
+test's environment, imports ours and runs as `python -m` would. That the whole of it starts as a user starts it is what tests/quickstart is for.
 
 The process is no child of the one that forked it: that one forks twice, and the kernel gives the orphan to the worker, who has declared itself the
 reaper of its descendants for that moment (prctl(2), PR_SET_CHILD_SUBREAPER). So signals, exit codes and waiting are those of `subprocess`.
@@ -37,10 +37,11 @@ MODULES = (
     "channels_redis.core", "click", "cryptography.fernet", "cryptography.hazmat.primitives.asymmetric.ec", "cryptography.x509",
     "django.contrib.admindocs.views", "django.core.cache.backends.redis", "django.core.handlers.asgi", "django.core.mail",
     "django.core.management", "django.db.models", "django.db.models.sql.compiler", "django.forms", "django.template.loader", "django.test",
-    "django.utils.html", "django.views.generic", "fido2.webauthn", "jinja2", "jwt", "kombu.serialization", "lxml.etree", "msgspec",
-    "OpenSSL.SSL", "prometheus_client", "psycopg", "psycopg_pool", "pygments", "qrcode", "redis.asyncio", "regex", "requests",
-    "rest_framework.utils.encoders", "rich.console", "rich.traceback", "sqlparse", "structlog", "twisted.internet.endpoints",
-    "twisted.internet.ssl", "twisted.internet.tcp", "twisted.web.http", "urllib3", "websockets", "yaml",
+    "django.utils.html", "django.views.generic", "fido2.webauthn", "isal.igzip_lib", "isal.isal_zlib", "jinja2", "jwt", "kombu.serialization",
+    "lxml.etree", "msgspec", "OpenSSL.SSL", "prometheus_client", "psycopg", "psycopg_pool", "pygments", "qrcode", "redis.asyncio", "regex",
+    "requests", "rest_framework.utils.encoders", "rich.console", "rich.traceback", "sqlite3", "sqlparse", "structlog", "tarfile",
+    "twisted.internet.endpoints", "twisted.internet.ssl", "twisted.internet.tcp", "twisted.web.http", "urllib3", "websockets.asyncio.client",
+    "websockets.asyncio.server", "yaml",
 )  # fmt: skip
 """Other people's that ours import, as far as they can be without settings. What is not here costs only time."""
 
@@ -93,7 +94,7 @@ class Parent:
 
 def _hear(door: socket.socket) -> int:
     if not (answer := door.recv(64)):
-        raise RuntimeError("the process that tests' panels are forked from has died: run `python -m tests.warm </dev/null` to see why")
+        raise RuntimeError("the process that tests' panels and agents are forked from has died: run `python -m tests.warm </dev/null` to see why")
     return int(answer)
 
 

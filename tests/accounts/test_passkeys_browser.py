@@ -15,6 +15,7 @@ from accounts import second_factor
 from accounts.models import AuthSession
 from audit.models import Entry
 from lormas import assets
+from tests import axe
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.test_second_factor import set_up
 from tests.chromium import complaint, launched, opened
@@ -179,8 +180,6 @@ def test_a_form_that_comes_back_puts_one_at_what_is_wrong(chromium: Any, panel: 
 @pytest.mark.timeout(600)
 def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any, panel: Panel, alice: Any, settings: Any) -> None:
     """WCAG 2.2 AA in both themes; 360 px wide; nothing against the policy."""
-    from axe_playwright_python.sync_playwright import Axe
-
     from accounts import keys
 
     client = Client()
@@ -200,14 +199,14 @@ def test_no_page_of_mine_has_a_serious_finding_or_scrolls_sideways(chromium: Any
     for theme in ("light", "dark"):
         context = chromium.new_context(color_scheme=theme, viewport={"width": 360, "height": 740})
         page = context.new_page()
+        axe.bring(page)
         said: list[str] = []
         page.on("console", lambda m, said=said: said.append(m.text) if complaint(m) else None)
         for address in [*gate, *mine]:
             if address == mine[0]:
                 context.add_cookies([cookie])
             opened(page, f"http://localhost:{panel.port}{address}")
-            found = Axe().run(page).response["violations"]
-            bad = [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
+            bad = axe.seriously_wrong(page, theme)
             assert not bad, f"{address} {theme}: {bad}"
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, address
         assert [line for line in said if "422" not in line] == []  # of /verify/x

@@ -15,6 +15,7 @@ import pytest
 from containers.models import StatsSample
 from lormas import assets
 from lormas.common import clock
+from tests import axe
 from tests.chromium import complaint, launched, opened
 from tests.console.conftest import make_container
 from tests.console.puppet import Puppet
@@ -153,42 +154,14 @@ STICKS_OUT = """[...document.querySelectorAll("main .tbl")].filter(table => {
   return getComputedStyle(card).overflowX === "visible" && table.getBoundingClientRect().right > card.getBoundingClientRect().right + 1;
 }).map(table => table.innerText.slice(0, 120))"""
 """Tables that are wider than the card they stand in, which does not scroll."""
-STILL = """(theme) => new Promise((done) => {
-  const moving = () => document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity);
-  const finish = () => { const found = moving(); found.forEach((one) => one.finish()); found.length ? requestAnimationFrame(finish) : done(); };
-  const look = () => requestAnimationFrame(document.documentElement.dataset.bsTheme === theme ? finish : look);
-  setTimeout(done, 10_000); look();
-})"""
-"""Resolves when the page has this theme and every transition (one begets others) was brought to its end: axe reads the colours of a moment."""
-
-
-AXE = """(options) => axe.run(document, {...options, resultTypes: ["violations"], preload: false})
-  .then(({violations}) => violations.filter((one) => ["serious", "critical"].includes(one.impact))
-    .map((one) => [one.id, one.nodes.slice(0, 3).map((node) => node.target)]))"""
-"""Only what is wrong comes back: all that is right, with its markup, takes longer to carry over than to find."""
-
-
-def seriously_wrong(page: Any, options: Any, theme: str) -> list[Any]:
-    """What axe finds, and finds again: a page that was just changing its theme, or a live part of it, is asked once more. The page has axe in it."""
-    bad: list[Any] = []
-    for _ in range(3):
-        bad = page.evaluate(AXE, options)
-        if not bad:
-            return []
-        page.wait_for_timeout(300)
-        page.evaluate(STILL, theme)
-    return bad
 
 
 def test_no_page_has_a_serious_finding_of_axe_a_complaint_or_a_sideways_scroll(
     visit: Callable[..., Visitor], root: Any, web: Any, node: Any, egg: Any, failed: Any, pending: Any
 ) -> None:
     """WCAG 2.2 AA in both themes; 360 px wide without a horizontal scroll bar; no violation of the policy."""
-    from axe_playwright_python.base import AXE_SCRIPT
-
     from accounts.models import User
 
-    contrast = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a theme changes
     calm = {"reduced_motion": "reduce"}  # no transitions: a colour on its way to another one has no contrast to speak of
     pages = addresses(web, node, egg, failed, pending)
     for number, seconds in enumerate((None, 3 * 3600.0)):  # the access page with somebody on it
@@ -199,17 +172,17 @@ def test_no_page_has_a_serious_finding_of_axe_a_complaint_or_a_sideways_scroll(
     themes = ["light", "dark"]
     for user, addressed in ((None, STRANGERS), (root, pages)):
         visitor = visit(user, by_password=user is not None, color_scheme=themes[0], **calm)
-        visitor.page.add_init_script(AXE_SCRIPT)  # not sent anew for each page
+        axe.bring(visitor.page)
         phone = visit(user, by_password=user is not None, viewport={"width": 360, "height": 740}, has_touch=True, **calm)
         for address in addressed:
             page = visitor.go(address)
-            bad = seriously_wrong(page, {}, themes[0])
+            bad = axe.seriously_wrong(page, themes[0])
             assert not bad, f"{address} {themes[0]}: {bad}"
             assert not (out := page.evaluate(STICKS_OUT)), f"{address}: {out}"
             themes.reverse()  # the next page is opened in the theme that this one is left in
             page.emulate_media(color_scheme=themes[0])
-            page.evaluate(STILL, themes[0])
-            bad = seriously_wrong(page, contrast, themes[0])
+            page.evaluate(axe.STILL, themes[0])
+            bad = axe.seriously_wrong(page, themes[0], axe.CONTRAST)
             assert not bad, f"{address} {themes[0]}: {bad}"
             assert phone.go(address).evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, address
         assert visitor.complaints == [] and phone.complaints == []

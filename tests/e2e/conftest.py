@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
-import subprocess
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker as sdk
 import pytest
+from docker.errors import NotFound
 
 from audit.services import SYSTEM
 from nodes.models import Node
@@ -94,6 +96,7 @@ async def running_stack(
     *,
     runtime: str = "docker",
     panel_kind: type[Panel] = Panel,
+    agent_kind: type[AgentProcess] = AgentProcess,
     panel_environment: dict[str, str] | None = None,
     **agent_environment: str,
 ) -> AsyncIterator[Stack]:
@@ -106,9 +109,7 @@ async def running_stack(
     await asyncio.to_thread(panel.start)
     link = Link(panel.port)
     await link.start()
-    agent = AgentProcess(
-        data=tmp_path / "agent", panel_url=f"http://127.0.0.1:{link.port}", token=token, runtime=runtime, **agent_environment
-    ).start()
+    agent = agent_kind(data=tmp_path / "agent", panel_url=f"http://127.0.0.1:{link.port}", token=token, runtime=runtime, **agent_environment).start()
     built = Stack(panel=panel, link=link, agent=agent, node=node)
     try:
         await built.active()
@@ -211,23 +212,22 @@ async def watched(node: Node, container: Any = None) -> AsyncIterator[Timeline]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@functools.cache
+def machine_engine() -> sdk.APIClient:
+    """The machine's own, asked over its socket: a program of its own for each question would take more of the machine than most answers."""
+    return sdk.from_env(timeout=60).api
+
+
 def remove_leftovers(container_ids: list[str]) -> None:
     """Engine containers and volumes that this test made, by our label."""
     for container_id in container_ids:
-        found = subprocess.run(
-            ["docker", "ps", "-aq", "--filter", f"label=lormas.container={container_id}"], capture_output=True, text=True, timeout=30, check=False
-        ).stdout.split()
-        if found:
-            subprocess.run(["docker", "rm", "-fv", *found], capture_output=True, timeout=60, check=False)
-        subprocess.run(["docker", "volume", "rm", "-f", f"lormas-{container_id}"], capture_output=True, timeout=30, check=False)
+        with contextlib.suppress(NotFound):
+            for found in engine_containers(container_id):
+                machine_engine().remove_container(found, force=True, v=True)
+        with contextlib.suppress(NotFound):
+            machine_engine().remove_volume(f"lormas-{container_id}", force=True)
 
 
 def engine_containers(container_id: str) -> list[str]:
     """Ids of the engine's containers that carry this container's label."""
-    return subprocess.run(
-        ["docker", "ps", "-aq", "--no-trunc", "--filter", f"label=lormas.container={container_id}"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    ).stdout.split()
+    return [one["Id"] for one in machine_engine().containers(all=True, filters={"label": f"lormas.container={container_id}"})]

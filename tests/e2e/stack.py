@@ -16,6 +16,8 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests import warm
+
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("LORMAS_TEST_IMAGE", "lormas-test/busybox:1")
 
@@ -78,6 +80,9 @@ class Link:
 class AgentProcess:
     """`lormas-agent run` on a data folder that outlives it."""
 
+    is_whole = False
+    """Started as a user starts it, with nothing imported before."""
+
     def __init__(self, *, data: Path, panel_url: str, token: str, runtime: str = "docker", **environment: str) -> None:
         self.data = data
         self.code = ROOT
@@ -94,14 +99,13 @@ class AgentProcess:
 
     def start(self, **environment: str) -> AgentProcess:
         self.data.mkdir(parents=True, exist_ok=True)
-        out = (self.data.parent / "agent.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "run", "--data", str(self.data), "--runtime", self.runtime, "--allow-process"],
-            cwd=self.code,
-            env={**self.environment, **environment},
-            stdout=out,
-            stderr=out,
-        )
+        run = ("agent", "run", "--data", str(self.data), "--runtime", self.runtime, "--allow-process")
+        env = {**self.environment, **environment}
+        with (self.data.parent / "agent.log").open("ab") as out:
+            if self.code == ROOT and not self.is_whole:
+                self.process = warm.start(*run, env=env, out=out)
+            else:
+                self.process = subprocess.Popen([sys.executable, "-m", *run], cwd=self.code, env=env, stdout=out, stderr=out)
         return self
 
     def kill(self) -> None:
@@ -134,6 +138,10 @@ class AgentProcess:
                 self.kill()
 
 
+class WholeAgent(AgentProcess):
+    is_whole = True
+
+
 class WorkerProcess:
     """The worker with its beat, as `make run` starts it."""
 
@@ -144,9 +152,7 @@ class WorkerProcess:
 
     def start(self) -> WorkerProcess:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lormas.quickstart.worker"], cwd=ROOT, env=self.environment, stdout=out, stderr=out
-            )
+            self.process = warm.start("lormas.quickstart.worker", env=self.environment, out=out)
         return self
 
     def stop(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from accounts.services import sign_in
 from containers.services import NewContainer, create_container
 from tests.e2e.conftest import engine_containers, in_thread, running_stack
-from tests.e2e.stack import IMAGE
+from tests.e2e.stack import IMAGE, WholeAgent
 from tests.e2e.test_egg_features import becomes, docker
 from tests.nodes.rig import Web
 
@@ -41,7 +41,9 @@ def command_lines() -> str:
 
 async def test_no_secret_of_ours_is_in_a_container_its_labels_or_any_command_line(transactional_db: None, tmp_path: Path, alice: Any) -> None:
     """I07: planted in the environments of panel and agent, and looked for where the engine and the kernel show things."""
-    async with running_stack(tmp_path, panel_kind=Web, panel_environment=OF_THE_PANEL, LORMAS_CANARY="canary-of-the-agents-environment") as stack:
+    async with running_stack(
+        tmp_path, panel_kind=Web, agent_kind=WholeAgent, panel_environment=OF_THE_PANEL, LORMAS_CANARY="canary-of-the-agents-environment"
+    ) as stack:
         token = stack.agent.environment["LORMAS_NODE_TOKEN"]
         access = (await in_thread(sign_in, alice, address=None, user_agent="")).access
         wish = NewContainer(name="app", image=IMAGE, command=["sleep", "600"], env={"OWN": "canary-of-the-container"}, start=True)

@@ -34,6 +34,7 @@ def full_disk() -> Iterator[None]:
             cursor.execute("DROP TABLE filler")
 
 
+@pytest.mark.sqlite
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(settings.DATABASES["default"]["ENGINE"].endswith("postgresql"), reason="PostgreSQL's disk can't be filled for one test")
 def test_a_full_disk_is_507_reading_goes_on_and_so_does_writing_once_there_is_room(root: User) -> None:

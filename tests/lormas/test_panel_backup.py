@@ -133,7 +133,7 @@ class Panel:
         return found
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.sqlite), pytest.param("postgres", marks=pytest.mark.postgres)])
 def panels(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Panel, Panel]]:
     """The one that is written down, and an empty one."""
     if request.param == "sqlite":

@@ -141,6 +141,7 @@ def holds(copy: dict[str, str], tmp_path: Path) -> None:
     assert found["rows"] == [[["alice", "n1", 7]]] * 2
 
 
+@pytest.mark.sqlite
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="the one below is for PostgreSQL")
 @pytest.mark.timeout(400)
 def test_migrate_killed_at_any_moment_goes_on_where_it_was_and_ends_with_the_same_schema(copy: dict[str, str], tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_all_that_migrations_call_of_ours_is_in_the_name() -> None:
                     assert found in named, f"{file.relative_to(ROOT)} imports {module}: add it to template.CALLED"
 
 
+@pytest.mark.sqlite
 @pytest.mark.django_db
 def test_no_migration_writes_what_belongs_to_one_installation_only() -> None:
     if connection.vendor != "sqlite" or not template.file_name().exists():

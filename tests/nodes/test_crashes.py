@@ -6,10 +6,8 @@ Whatever dies: one container, one engine act that counts, one settled command.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import signal
-import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from agent.protocol import commands as kinds
 from agent.protocol.messages import ContainerSpec, Limits, StopSpec
 from nodes import commands
 from nodes.models import Command, Node
-from tests.e2e.conftest import remove_leftovers
+from tests.e2e.conftest import engine_containers, machine_engine, remove_leftovers
 from tests.e2e.stack import IMAGE, AgentProcess
 from tests.nodes.rig import Panel
 
@@ -81,15 +79,7 @@ class Rig:
 
 def engine(container_id: str) -> list[dict[str, Any]]:
     """What the engine has under this id."""
-    found = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", f"label=lormas.container={container_id}"], capture_output=True, text=True, timeout=30, check=True
-    ).stdout.split()
-    if not found:
-        return []
-    seen: list[dict[str, Any]] = json.loads(
-        subprocess.run(["docker", "inspect", *found], capture_output=True, text=True, timeout=30, check=True).stdout
-    )
-    return seen
+    return [machine_engine().inspect_container(found) for found in engine_containers(container_id)]
 
 
 @pytest.fixture

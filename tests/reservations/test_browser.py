@@ -13,6 +13,7 @@ from django.db.models import F
 from lormas.common import clock
 from reservations.models import Allocation, Reservation
 from reservations.states import Hold
+from tests import axe
 from tests.console.test_browser import _built, chromium, panel, panel_process, visit  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.django_db(transaction=True), pytest.mark.timeout(420)]
@@ -47,8 +48,6 @@ def life(alice: Any, bob: Any, make_machine: Any, book: Any) -> tuple[Reservatio
 
 
 def test_the_calendar_by_mouse_and_on_a_phone(visit: Any, alice: Any, bob: Any, root: Any, make_machine: Any, book: Any) -> None:  # noqa: F811
-    from axe_playwright_python.sync_playwright import Axe
-
     held, bad = life(alice, bob, make_machine, book)
     paths = {
         "available": "/available", "week": "/available?view=week", "reservations": "/reservations", "reservation": f"/reservations/{held.pk}",
@@ -61,6 +60,7 @@ def test_the_calendar_by_mouse_and_on_a_phone(visit: Any, alice: Any, bob: Any, 
     )
     for user, width, height, theme, names in rounds:
         visitor = visit(user)
+        axe.bring(visitor.page)
         visitor.page.emulate_media(color_scheme=theme)
         visitor.page.set_viewport_size({"width": width, "height": height})
         for name in names:
@@ -69,8 +69,7 @@ def test_the_calendar_by_mouse_and_on_a_phone(visit: Any, alice: Any, bob: Any, 
             wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{path} sticks out by {wide} px at {width}"
             if width == 1440 and name == "available":
-                found = Axe().run(page).response["violations"]
-                bad_ones = [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")]
+                bad_ones = axe.seriously_wrong(page, theme)
                 assert not bad_ones, f"{path} {theme}: {bad_ones}"
             if SHOTS:
                 page.wait_for_timeout(400)
