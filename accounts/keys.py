@@ -179,7 +179,7 @@ def still_good(user: User) -> User | None:
 
 def holder(key_id: Any) -> User | None:
     """The owner of a key by its id, carrying it; None if key or account has ended."""
-    key: ApiKey | None = alive().filter(pk=key_id).first()
+    key: ApiKey | None = one(alive().filter(pk=key_id))
     return _carry(key) if key is not None else None
 
 

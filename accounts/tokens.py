@@ -23,6 +23,7 @@ from accounts.models import AuthSession, User
 from audit.services import Target, record
 from lormas.common import clock, live
 from lormas.common.crypto import derive_key
+from lormas.common.database import one
 from lormas.common.errors import NotSignedIn
 
 ISSUER: Final = "lormas"
@@ -110,10 +111,10 @@ def user_for_access_token(token: str, *, address: str | None = None) -> tuple[Us
         return keys.user_for_key(token, address=address), None
     user_id, session_id, claims = _decode("user", token)
     now = clock.now()
-    session = (
-        AuthSession.objects.select_related("user", "user__role")
-        .filter(pk=session_id, user_id=user_id, kind=AuthSession.TOKEN, revoked_at=None, expires_at__gt=now, user__is_active=True)
-        .first()
+    session = one(
+        AuthSession.objects.select_related("user", "user__role").filter(
+            pk=session_id, user_id=user_id, kind=AuthSession.TOKEN, revoked_at=None, expires_at__gt=now, user__is_active=True
+        )
     )
     generation = claims.get("gen")
     if session is None or isinstance(generation, bool) or generation != session.user.token_generation:
