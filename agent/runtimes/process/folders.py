@@ -183,7 +183,7 @@ def report_of(made: Made, run: Run | None) -> ContainerReport:
             error={"memory": "Killed: over its memory limit.", "pids": "Killed: too many processes."}.get(run.killed_for, ""),
         )
     if run.is_alive:
-        return msgspec.structs.replace(base, state="paused" if _is_stopped(run.pid) else "running")
+        return msgspec.structs.replace(base, state="paused" if is_stopped(run.pid) else "running")
     rebooted = run.boot_id != shim.boot_id()
     why = "The machine was restarted." if rebooted else "Its supervisor was killed, and it with it."
     return msgspec.structs.replace(base, state="exited", error=why, cause="engine" if rebooted else "external")
@@ -194,8 +194,21 @@ def moment_of(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).isoformat().replace("+00:00", "Z") if unix else ""
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
+    """By a signal; or by a child that was, on its way to become another program: until that goes on, who made it (vfork) takes no signal either."""
+    state = _state(pid)
+    if state != b"D":
+        return state == b"T"
     try:
-        return (Path("/proc") / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
-    except (OSError, IndexError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
         return False
+    return any(_state(int(child)) == b"T" for child in children)
+
+
+def _state(pid: int) -> bytes:
+    """The kernel's letter; empty where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return b""

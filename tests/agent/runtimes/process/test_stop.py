@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import pytest
 from agent.protocol.messages import StopSpec
 from agent.runtimes.base import ResumePoint, RuntimeFailure
 from agent.runtimes.process import ProcessRuntime
+from agent.runtimes.process.folders import is_stopped
 from agent.runtimes.process.shim import start_time
 from tests.agent.runtimes.process.rig import INSTANCE, Taken, created, ended, processes, python, shell, shims, started, take_until, until
 
@@ -109,23 +109,28 @@ async def test_pause_freezes_all_of_it_and_unpause_thaws(runtime: ProcessRuntime
     assert (await runtime.pause(container_id)).state == "paused"
     assert (await runtime.pause(container_id)).state == "paused"
     assert [report.state for report in await runtime.list_owned()] == ["paused"]
-
-    def states() -> set[bytes]:
-        found = set()
-        for pid in processes(container_id):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a sleep that has ended since
-                found.add(Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0])
-        return found
-
-    await until(lambda: states() == {b"T"}, what="a freeze of all")  # one may be in the kernel still when the signal comes
+    await until(lambda: all(map(is_stopped, processes(container_id))), what="a freeze of all")  # one may be in the kernel still when the signal comes
     assert (await runtime.unpause(container_id)).state == "running"
-    await until(lambda: b"T" not in states(), what="a thaw")
+    await until(lambda: not any(map(is_stopped, processes(container_id))), what="a thaw")
     more = len(taken.stdout) + 50
     await take_until(await runtime.output(container_id, taken.resume()), lambda t: len(t.stdout) > more, into=taken)
     await runtime.kill(container_id)
     with pytest.raises(RuntimeFailure) as refused:
         await runtime.pause(container_id)
     assert refused.value.code == "not_running"
+
+
+async def test_one_that_waits_for_its_stopped_child_to_become_a_program_is_paused(runtime: ProcessRuntime) -> None:
+    """A shell is such a one for a moment with each command that it starts."""
+    container_id = await started(runtime, python("import ctypes, time; ctypes.CDLL(None).vfork(); time.sleep(600)"))
+
+    await until(lambda: len(processes(container_id)) == 2, what="its child")
+    assert (await runtime.pause(container_id)).state == "paused"
+    assert all(map(is_stopped, processes(container_id)))
+    assert [report.state for report in await runtime.list_owned()] == ["paused"]
+    assert (await runtime.unpause(container_id)).state == "running"
+    await runtime.kill(container_id)
+    assert not processes(container_id)
 
 
 async def test_remove_ends_it_and_takes_its_data_unless_kept(runtime: ProcessRuntime, data_dir: Path) -> None:
