@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from tests.conftest import wait_until
 from tests.reservations.machines import IMAGE, login
 
 pytestmark = [
@@ -22,6 +24,15 @@ def compose(public_key: str) -> bytes:
     """What somebody brings who wants such a machine: sshd shuts itself into a folder before anybody has signed in, so it asks for `chroot`."""
     service = {"image": IMAGE, "ports": ["22"], "cap_add": ["SYS_CHROOT"], "environment": {"AUTHORIZED_KEY": public_key}}
     return json.dumps({"services": {"ssh-machine": service}}).encode()
+
+
+def greets(host: str, port: int) -> bool:
+    """Whether an SSH server answers there: the engine takes connections for it sooner."""
+    try:
+        with socket.create_connection((host, port), timeout=5) as there:
+            return there.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 async def test_a_container_that_runs_an_ssh_server_is_reserved_used_and_clean_again(
@@ -54,6 +65,7 @@ async def test_a_container_that_runs_an_ssh_server_is_reserved_used_and_clean_ag
 
     def register() -> Any:
         fields = filled(root, {"name": "of-lormas", "container": container.pk, "private_key": key.export_private_key().decode()}, new=True)
+        wait_until(lambda: greets(fields["host"], fields["port"]), seconds=60)  # it runs; its server may not listen yet
         register_machine(actor=root.as_actor(), **fields)
         checks.check_due()
         return Machine.objects.get()
@@ -68,7 +80,7 @@ async def test_a_container_that_runs_an_ssh_server_is_reserved_used_and_clean_ag
         container = await in_thread(begin)
         await until(lambda: Container.objects.filter(pk=container.pk, status="running").exists(), seconds=60, what="running")
         machine = await in_thread(register)
-        assert machine.usable, machine
+        assert machine.usable, (machine.condition_reason, machine.reachable, machine.reach_reason)
         assert machine.container_id == container.pk
         held = await in_thread(lambda: settle(book(alice, 1, 60, password=PASSWORD), "active"))
         assert await in_thread(login, machine.port, held.username, PASSWORD) == held.username
