@@ -50,61 +50,61 @@ def complaint(message: Any) -> bool:
     return message.type in ("error", "warning") and NETWORK_CHANGED not in message.text
 
 
-class _Opening:
-    """What networks that came or went did to the opening of a page."""
+class _Attempt:
+    """One try to open a page. Around it (`with`), errors of networks that came or went are no errors, and make it `disturbed`."""
 
-    def __init__(self) -> None:
-        self.disturbed = False
-        self._before = False
-        self._end = time.monotonic() + STILL_SECONDS
+    disturbed = False
 
-    def begins(self, address: str) -> bool:
-        assert time.monotonic() < self._end, f"{address}: for {STILL_SECONDS} s the machine's networks changed whenever it was opened"
-        self._before, self.disturbed = self.disturbed, False
-        return True
+    def __init__(self, *, again: bool) -> None:
+        self._again = again
 
     def hears(self, message: Any) -> None:
         self.disturbed = self.disturbed or NETWORK_CHANGED in message.text
 
-    def broke(self, error: Exception) -> None:
-        """Raises what is not about networks. Once they changed, Chromium opens its own page about it, and by itself this one again."""
-        text = str(error)
-        if NETWORK_CHANGED not in text and not ("interrupted by another navigation" in text and (self._before or "chrome-error:" in text)):
-            raise error
-        self.disturbed = True
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> bool:
+        # Once networks changed, Chromium opens its own page about it, and by itself this one again.
+        text = str(error or "")
+        broken = NETWORK_CHANGED in text or ("interrupted by another navigation" in text and (self._again or "chrome-error:" in text))
+        self.disturbed = self.disturbed or broken
+        return broken
+
+
+def _attempts(page: Any, address: str) -> Iterator[_Attempt]:
+    """Until one is not disturbed."""
+    end = time.monotonic() + STILL_SECONDS
+    attempt = _Attempt(again=False)
+    while time.monotonic() < end:
+        page.on("console", attempt.hears)
+        try:
+            yield attempt
+        finally:
+            page.remove_listener("console", attempt.hears)
+        if not attempt.disturbed:
+            return
+        attempt = _Attempt(again=True)
+    raise AssertionError(f"{address}: for {STILL_SECONDS} s the machine's networks changed whenever it was opened")
 
 
 def opened(page: Any, address: str) -> Any:
     """The answer to `address`, with all that belongs to the page loaded."""
-    from playwright.sync_api import Error
-
-    opening, answer = _Opening(), None
-    page.on("console", opening.hears)
-    while opening.begins(address):
-        try:
+    answer = None
+    for attempt in _attempts(page, address):
+        with attempt:
             answer = page.goto(address, wait_until="load")
-        except Error as error:
-            opening.broke(error)
-        if not opening.disturbed:
-            break
-        page.wait_for_timeout(50)
-    page.remove_listener("console", opening.hears)
+        if attempt.disturbed:
+            page.wait_for_timeout(50)
     return answer
 
 
 async def opened_soon(page: Any, address: str) -> Any:
     """As `opened`, for playwright's asynchronous API."""
-    from playwright.async_api import Error
-
-    opening, answer = _Opening(), None
-    page.on("console", opening.hears)
-    while opening.begins(address):
-        try:
+    answer = None
+    for attempt in _attempts(page, address):
+        with attempt:
             answer = await page.goto(address, wait_until="load")
-        except Error as error:
-            opening.broke(error)
-        if not opening.disturbed:
-            break
-        await page.wait_for_timeout(50)
-    page.remove_listener("console", opening.hears)
+        if attempt.disturbed:
+            await page.wait_for_timeout(50)
     return answer

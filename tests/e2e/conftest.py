@@ -15,7 +15,7 @@ from typing import Any
 
 import docker as sdk
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from audit.services import SYSTEM
 from nodes.models import Node
@@ -221,10 +221,10 @@ def machine_engine() -> sdk.APIClient:
 def remove_leftovers(container_ids: list[str]) -> None:
     """Engine containers and volumes that this test made, by our label."""
     for container_id in container_ids:
-        with contextlib.suppress(NotFound):
-            for found in engine_containers(container_id):
+        for found in engine_containers(container_id):
+            with contextlib.suppress(APIError):  # it is gone, or just going
                 machine_engine().remove_container(found, force=True, v=True)
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(APIError):
             machine_engine().remove_volume(f"lormas-{container_id}", force=True)
 
 

@@ -29,7 +29,7 @@ from containers.services import NewContainer, PortWish, create_container, migrat
 from lormas.common import clock
 from nodes.models import Command, Drain, Node, Operation
 from nodes.services import register_node
-from tests.e2e.conftest import Stack, in_thread, running_stack, until
+from tests.e2e.conftest import Stack, in_thread, machine_engine, running_stack, until
 from tests.e2e.second_engine import SecondEngine, second_engine
 from tests.e2e.stack import IMAGE, AgentProcess, Link
 from tests.e2e.test_engine_restart import engine_or_skip
@@ -64,11 +64,10 @@ class Pair:
         self.here, self.there = here, there
         self.hosts = {here.node.pk: "", there.node.pk: engine.host}
         # Asked again and again until something is so: a program of its own for each question would take more of the machine than the moving.
-        self.engines = {here.node.pk: sdk.from_env(timeout=60), there.node.pk: sdk.DockerClient(base_url=engine.host, timeout=60)}
+        self.engines = {here.node.pk: machine_engine(), there.node.pk: sdk.APIClient(base_url=engine.host, timeout=60)}
 
     def close(self) -> None:
-        for client in self.engines.values():
-            client.close()
+        self.engines[self.there.node.pk].close()
 
     def other(self, node_id: Any) -> Stack:
         return next(stack for pk, stack in self.stacks.items() if pk != node_id)
@@ -76,12 +75,12 @@ class Pair:
     def running(self, container: Container) -> dict[str, list[str]]:
         """Engine containers that run, by node."""
         only = {"label": f"lormas.container={container.pk}"}
-        return {self.stacks[pk].node.name: [one["Id"] for one in client.api.containers(filters=only)] for pk, client in self.engines.items()}
+        return {self.stacks[pk].node.name: [one["Id"] for one in client.containers(filters=only)] for pk, client in self.engines.items()}
 
     def present(self, container: Container) -> dict[str, bool]:
         """Where its volume is."""
         name = f"lormas-{container.pk}"
-        found = {pk: client.api.volumes(filters={"name": name})["Volumes"] or [] for pk, client in self.engines.items()}
+        found = {pk: client.volumes(filters={"name": name})["Volumes"] or [] for pk, client in self.engines.items()}
         return {self.stacks[pk].node.name: name in (one["Name"] for one in volumes) for pk, volumes in found.items()}
 
     def checksum(self, container: Container) -> str:
