@@ -35,6 +35,14 @@ def pids() -> list[int]:
     return sorted(int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
 
 
+def state(pid: int) -> bytes:
+    """The kernel's letter, as proc(5) tells them; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return b""
+
+
 def inner_pids(pid: int) -> tuple[int, ...]:
     """Its number in each namespace, the machine's first, its own last; () if it is gone."""
     with contextlib.suppress(OSError, ValueError):

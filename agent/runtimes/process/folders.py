@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from agent.protocol.messages import ContainerReport, ContainerSpec
+from agent.runtimes import procfs
 from agent.runtimes.base import RuntimeFailure
 from agent.runtimes.process import shim
 
@@ -196,19 +197,11 @@ def moment_of(unix: float) -> str:
 
 def is_stopped(pid: int) -> bool:
     """By a signal; or by a child that was, on its way to become another program: until that goes on, who made it (vfork) takes no signal either."""
-    state = _state(pid)
+    state = procfs.state(pid)
     if state != b"D":
         return state == b"T"
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     except OSError:
         return False
-    return any(_state(int(child)) == b"T" for child in children)
-
-
-def _state(pid: int) -> bytes:
-    """The kernel's letter; empty where there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):
-        return b""
+    return any(procfs.state(int(child)) == b"T" for child in children)

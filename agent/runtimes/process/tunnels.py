@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.runtimes import procfs
 from agent.runtimes.base import RuntimeFailure, TunnelRun
 from agent.runtimes.policy import LocalPolicy, denied
 from agent.runtimes.process import hands, place, shim
@@ -64,7 +65,7 @@ class ProcessTunnels:
             code = child.poll()
             return None if code is None else (128 - code if code < 0 else code)
         same = told.boot_id == shim.boot_id() and shim.start_time(told.pid) == told.start
-        return None if same and not _is_zombie(told.pid) else 1
+        return None if same and procfs.state(told.pid) not in (b"", b"Z") else 1
 
     def _all(self) -> dict[str, TunnelRun]:
         if not self._root.exists():
@@ -142,13 +143,6 @@ class ProcessTunnels:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(TERM_SECONDS)
         shutil.rmtree(self._root / container_id, ignore_errors=True)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except (OSError, IndexError):
-        return True
 
 
 def _mark(container_id: str) -> str:
