@@ -6,7 +6,6 @@ engine named in `LORMAS_REQUIRE` (comma list, as `.ci/run` sets it) makes the ru
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import socket
@@ -20,9 +19,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lormas.common import collector
 from tests import chromium
 
-gc.disable()  # until all tests are collected
+collector.loading()  # until all tests are collected
 # A busy machine is no fault of ours; and in CI the same examples each time: what turns red there, the change did, not a draw of lots.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
@@ -65,8 +65,7 @@ ENGINES: dict[str, tuple[Callable[[], bool], str]] = {
 
 def pytest_collection_finish() -> None:
     """All tests and what they import stay to the end: the collector needn't look at them again and again."""
-    gc.freeze()
-    gc.enable()
+    collector.loaded()
 
 
 def _empty_the_journal_between_tests() -> None:
@@ -202,6 +201,17 @@ def wait_until(check: Callable[[], Any], *, seconds: float = 60, what: str = "")
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or check}")
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def django_test_environment(django_test_environment: None) -> Iterator[None]:
+    """Django's test client keeps a copy of the context of each template that made a page; no test here asks for one."""
+    from django.template.base import Template
+
+    keeping = Template._render  # type: ignore[attr-defined]
+    Template._render = lambda page, context: page.nodelist.render(context)  # type: ignore[attr-defined]
+    yield
+    Template._render = keeping  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

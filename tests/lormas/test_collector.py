@@ -15,7 +15,7 @@ import gc, json
 import lormas.asgi
 from django.urls import get_resolver
 urls = "url_patterns" in vars(get_resolver())
-print(json.dumps({"enabled": gc.isenabled(), "frozen": gc.get_freeze_count(), "left": len(gc.get_objects()), "urls": urls}))
+print(json.dumps({"enabled": gc.isenabled(), "at": gc.get_threshold(), "frozen": gc.get_freeze_count(), "left": len(gc.get_objects()), "urls": urls}))
 """
 
 
@@ -24,6 +24,7 @@ def test_a_loaded_panel_is_left_out_of_every_pass(transactional_db: None) -> Non
     told = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, env=surroundings(), capture_output=True, text=True, timeout=60, check=True)
     found = json.loads(told.stdout)
     assert found["enabled"] and found["urls"]
+    assert found["at"] == [collector.THRESHOLD, 10, 10], "and looked through less often than a page makes what goes by itself"
     assert found["frozen"] > 50_000 and found["left"] < found["frozen"] / 10
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.template.base import Template
 from django.test import Client
 from django.urls import get_resolver
 
@@ -151,9 +150,8 @@ def under_another(stage: Stage, known: dict[tuple[str, str], tuple[str, ...]]) -
 
 
 @pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody reads the log lines of thousands of requests, nor the copies that a test keeps of each template's context."""
-    monkeypatch.setattr(Template, "_render", lambda page, context: page.nodelist.render(context))
+def quiet() -> Iterator[None]:
+    """Nobody reads the log lines of thousands of requests."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
