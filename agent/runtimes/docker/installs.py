@@ -86,7 +86,7 @@ class DockerInstalls:
         ref = str(made["Id"])
         archive = _archive(install.script)
         await self._lifecycle.run("archive", lambda api: api.put_archive(ref, "/", archive), timeout=self._timeout)
-        await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._timeout)
+        await self._surroundings.start(ref, timeout=self._timeout)
 
     async def output(self, container_id: str) -> AsyncIterator[bytes]:
         given = Given()

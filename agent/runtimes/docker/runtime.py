@@ -216,16 +216,12 @@ class DockerRuntime:
     async def start(self, container_id: str) -> ContainerReport:
         ref = await self._finder.find(container_id) or await self._finder.need(container_id)
         try:
-            await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
+            await self._surroundings.start(ref, timeout=self._slow)
         except RuntimeFailure as failure:
-            if failure.code == "no_such_container":  # removed behind our back, and maybe made again
-                ref = await self._finder.need(container_id)
-            elif "network lormas not found" in failure.detail.lower():
-                self._surroundings.network_ready = False  # somebody removed it
-                await self._surroundings.ensure_network()
-            else:
+            if failure.code != "no_such_container":  # removed behind our back, and maybe made again
                 raise
-            await self._lifecycle.run("start", lambda api: api.start(ref), timeout=self._slow)
+            ref = await self._finder.need(container_id)
+            await self._surroundings.start(ref, timeout=self._slow)
         return await self._report(container_id)
 
     async def stop(self, container_id: str, stop: StopSpec) -> ContainerReport:

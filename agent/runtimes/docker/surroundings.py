@@ -11,6 +11,10 @@ from agent.runtimes.docker import errors, options
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.wire import EngineStatus, Wire
 
+TRIES = 4
+TROUBLES = ("not found", "is ambiguous")
+"""What an engine says of a network that somebody removed, or that is there twice."""
+
 
 class Surroundings:
     """`isolate_network`: containers reach each other only through published ports."""
@@ -31,23 +35,80 @@ class Surroundings:
             raise errors.of(error, verb=verb) from error
 
     async def ensure_network(self) -> None:
+        """Containers' network is there, once. Raises RuntimeFailure."""
         async with self._lock:
-            if self.network_ready:
+            if not self.network_ready:
+                await self._settle_network()
+                self.network_ready = True
+
+    async def start(self, ref: str, *, timeout: float) -> None:
+        """Start a container. If its network is gone, or is there twice, that is mended first.
+
+        Raises:
+            RuntimeFailure: as the engine refuses it.
+        """
+        for _ in range(TRIES - 1):
+            try:
+                await self._lifecycle.run("start", lambda api: api.start(ref), timeout=timeout)
                 return
-            found = await self._call("GET", "/networks", query={"filters": json.dumps({"name": [options.NETWORK]})})
-            if not any(network.get("Name") == options.NETWORK for network in found or []):
-                settings = {"com.docker.network.bridge.enable_icc": "false" if self._isolate_network else "true"}
-                labels = {options.LABEL_MANAGED: "1"}
+            except RuntimeFailure as failure:
+                if not any(trouble in failure.detail.lower() for trouble in (f"network {options.NETWORK} {what}" for what in TROUBLES)):
+                    raise
+            self.network_ready = False
+            await self.ensure_network()
+        await self._lifecycle.run("start", lambda api: api.start(ref), timeout=timeout)
 
-                def make(api: Any) -> Any:
-                    return api.create_network(options.NETWORK, driver="bridge", options=settings, labels=labels, check_duplicate=True)
+    async def _settle_network(self) -> None:
+        """Two agents of one engine that ask at once may each get one, of the same name, and then nothing starts. Both look again, and both leave
+        the same one."""
+        for _ in range(TRIES):
+            named = json.dumps({"name": [options.NETWORK]})
+            found = await self._call("GET", "/networks", query={"filters": named}) or []
+            found = sorted((one for one in found if one["Name"] == options.NETWORK), key=lambda one: (one["Created"], one["Id"]))
+            if len(found) == 1:
+                return
+            if found:
+                await self._leave_one([str(one["Id"]) for one in found])
+            else:
+                await self._make_network()
+        raise RuntimeFailure(
+            "engine_error",
+            f"The engine has several networks named {options.NETWORK}, and more than one is in use: stop what is in all but one of them, "
+            "then remove those (docker network ls, docker network rm ID).",
+        )
 
-                try:
-                    await self._lifecycle.run("create network", make, timeout=self._slow)
-                except RuntimeFailure as failure:
-                    if "already exists" not in failure.detail:
-                        raise
-            self.network_ready = True
+    async def _make_network(self) -> None:
+        settings = {"com.docker.network.bridge.enable_icc": "false" if self._isolate_network else "true"}
+        labels = {options.LABEL_MANAGED: "1"}
+
+        def make(api: Any) -> Any:
+            return api.create_network(options.NETWORK, driver="bridge", options=settings, labels=labels, check_duplicate=True)
+
+        try:
+            await self._lifecycle.run("create network", make, timeout=self._slow)
+        except RuntimeFailure as failure:
+            if "already exists" not in failure.detail:
+                raise
+
+    async def _leave_one(self, ids: list[str]) -> None:
+        """The first that can't go, else the first."""
+        removable = [one for one in ids if await self._can_go(one)]
+        for one in removable if len(removable) < len(ids) else removable[1:]:
+            try:
+                await self._lifecycle.run("remove network", lambda api, one=one: api.remove_network(one), timeout=self._slow)
+            except RuntimeFailure as failure:
+                if not any(word in failure.detail.lower() for word in ("not found", "active endpoints")):  # another agent was first, or uses it now
+                    raise
+
+    async def _can_go(self, network: str) -> bool:
+        """Whether it is made by an agent, and nothing is in it."""
+        try:
+            found = await self._call("GET", f"/networks/{network}", verb="network")
+        except RuntimeFailure as failure:
+            if "not found" in failure.detail.lower():
+                return True
+            raise
+        return (found.get("Labels") or {}).get(options.LABEL_MANAGED) == "1" and not found.get("Containers")
 
     async def ensure_volume(self, container_id: str) -> None:
         labels = {options.LABEL_MANAGED: "1", LABEL_INSTANCE: self.instance, LABEL_CONTAINER: container_id}
