@@ -93,12 +93,15 @@ class Surroundings:
     async def _leave_one(self, ids: list[str]) -> None:
         """The first that can't go, else the first."""
         removable = [one for one in ids if await self._can_go(one)]
-        for one in removable if len(removable) < len(ids) else removable[1:]:
-            try:
-                await self._lifecycle.run("remove network", lambda api, one=one: api.remove_network(one), timeout=self._slow)
-            except RuntimeFailure as failure:
-                if not any(word in failure.detail.lower() for word in ("not found", "active endpoints")):  # another agent was first, or uses it now
-                    raise
+        for network in removable if len(removable) < len(ids) else removable[1:]:
+            await self._remove_network(network)
+
+    async def _remove_network(self, network: str) -> None:
+        try:
+            await self._lifecycle.run("remove network", lambda api: api.remove_network(network), timeout=self._slow)
+        except RuntimeFailure as failure:
+            if not any(word in failure.detail.lower() for word in ("not found", "active endpoints")):  # another agent was first, or uses it now
+                raise
 
     async def _can_go(self, network: str) -> bool:
         """Whether it is made by an agent, and nothing is in it."""
