@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -35,11 +36,20 @@ from nodes.jobs import beat_problem
 from nodes.states import COMMAND_OPEN
 
 log = structlog.get_logger(__name__)
-STARTED: Final = time.monotonic()
+STARTED = 0.0
 CACHED_SECONDS: Final = 5
 QUEUE: Final = "celery"
 """The list in the broker that Celery's worker takes from."""
 _migrated = False
+
+
+def _begin() -> None:
+    global STARTED
+    STARTED = time.monotonic()
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def _looking_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import uuid
 from collections import deque
@@ -32,11 +33,20 @@ from django.db import transaction
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "lormas:live:"
-ORIGIN: Final = secrets.token_bytes(8)
-"""Marks what this process published: its own taps were served directly."""
+ORIGIN = b""
+"""Marks what this process published, in 8 bytes: its own taps were served directly."""
 NOBODY: Final = bytes(8)
 RESYNC: Final = b"\x00resync"
 """A tap yields this after an interruption: read the truth again."""
+
+
+def _mark_this_process() -> None:
+    global ORIGIN
+    ORIGIN = secrets.token_bytes(8)
+
+
+_mark_this_process()
+os.register_at_fork(after_in_child=_mark_this_process)
 
 
 class NodeOffline(Exception):

@@ -14,9 +14,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from audit.services import SYSTEM, record
-from lormas.common import clock
+from lormas.common import clock, ids
 from lormas.common.crypto import WrongKey
-from lormas.common.ids import PROCESS_ID
 from lormas.common.jobs import enqueue_on_commit
 from nodes import operations
 from nodes.states import OperationStatus
@@ -60,16 +59,16 @@ def leased(reservation_id: UUID | str) -> Iterator[bool]:
     """Work on a reservation is one worker's at a time; a dead one's lease ends by time. Yields whether it is ours."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lt=now)
-    mine = Reservation.objects.filter(free, pk=reservation_id).update(worker=PROCESS_ID, leased_until=now + LEASE)
+    mine = Reservation.objects.filter(free, pk=reservation_id).update(worker=ids.PROCESS_ID, leased_until=now + LEASE)
     try:
         yield bool(mine)
     finally:
         if mine:
-            Reservation.objects.filter(pk=reservation_id, worker=PROCESS_ID).update(worker="", leased_until=None)
+            Reservation.objects.filter(pk=reservation_id, worker=ids.PROCESS_ID).update(worker="", leased_until=None)
 
 
 def renew(reservation_id: UUID | str) -> None:
-    Reservation.objects.filter(pk=reservation_id, worker=PROCESS_ID).update(leased_until=clock.now() + LEASE)
+    Reservation.objects.filter(pk=reservation_id, worker=ids.PROCESS_ID).update(leased_until=clock.now() + LEASE)
 
 
 def marker(reservation: Reservation) -> str:

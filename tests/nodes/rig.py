@@ -104,7 +104,7 @@ class Panel:
         environment = {**surroundings(), **self._environment}
         arguments = ["-b", "127.0.0.1", "-p", str(self.port), "--application-close-timeout", "3", self._application]
         with self.log.open("ab") if self.log else Path(os.devnull).open("ab") as out:
-            self.process = warm.start("daphne", *arguments, env=environment, out=out)
+            self.process = warm.start("daphne", *arguments, env=environment, out=out, ours=self._application.partition(":")[0])
         self.wait()
         return self
 

@@ -19,8 +19,17 @@ from agent.runtimes.docker.wire import CHUNK, Answer, Demux, EngineStatus, Wire
 MARK = "LORMAS_EXEC"
 """Environment variable by which the processes of one exec are known, its children too."""
 
-RUN_MARK = uuid.uuid4().hex[:12]
+RUN_MARK = ""
 """Begins the mark's value: tells execs of this life of the agent from what an earlier one left behind."""
+
+
+def _begin() -> None:
+    global RUN_MARK
+    RUN_MARK = uuid.uuid4().hex[:12]
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 # For images whose processes we can't see (a remote engine, an agent in a container of its own): ends all that carry the mark, from inside.
 _KILL_INSIDE = 'for p in /proc/[0-9]*; do if tr "\\0" "\\n" < "$p/environ" 2>/dev/null | grep -qx "$1"; then kill -9 "${p#/proc/}"; fi; done'

@@ -18,8 +18,17 @@ from agent.runtimes.process.folders import Folders, Made, Run
 from agent.runtimes.process.place import MARK
 
 EXEC_MARK = "LORMAS_EXEC"
-RUN_MARK = uuid.uuid4().hex
+RUN_MARK = ""
 """Of this life of the agent: what carries another one was started by an agent that is gone."""
+
+
+def _begin() -> None:
+    global RUN_MARK
+    RUN_MARK = uuid.uuid4().hex
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def carries(pid: int, mark: bytes) -> bool:

@@ -17,11 +17,11 @@ from agent.runtimes.base import EngineInfo, ExecSession, OutputReader, ProgressC
 from agent.runtimes.inside import Inside
 from agent.runtimes.node import NodeMeter
 from agent.runtimes.policy import LimitDefaults, LocalPolicy, check, load_policy
-from agent.runtimes.process import hands, place, shim, spool, terminal
+from agent.runtimes.process import hands, inside, place, shim, spool, terminal
 from agent.runtimes.process.changes import Looks, differences
 from agent.runtimes.process.datafolder import ProcessData
 from agent.runtimes.process.folders import Folders, Made, Run
-from agent.runtimes.process.inside import EXEC_MARK, RUN_MARK, ProcessInside
+from agent.runtimes.process.inside import EXEC_MARK, ProcessInside
 from agent.runtimes.process.installs import ProcessInstalls
 from agent.runtimes.process.meter import TreeMeter
 from agent.runtimes.process.tunnels import ProcessTunnels
@@ -349,7 +349,7 @@ class ProcessRuntime(Wishes):
         cwd = place.folder_of(made.spec, data, working_dir)
         if not cwd.is_dir():
             raise RuntimeFailure("start_failed", f"There is no folder {working_dir or made.spec.working_dir} in the container.")
-        environment = place.environment_of(made.spec, data, self._folders.temporary_of(container_id)) | (env or {}) | {EXEC_MARK: RUN_MARK}
+        environment = place.environment_of(made.spec, data, self._folders.temporary_of(container_id)) | (env or {}) | {EXEC_MARK: inside.RUN_MARK}
         session = await terminal.start_exec(argv, env=environment, cwd=cwd, tty=tty, columns=columns, rows=rows)
         sessions = self._execs.setdefault(container_id, set())
         sessions.add(session)
