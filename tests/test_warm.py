@@ -97,11 +97,16 @@ def test_where_ours_cannot_be_imported_it_starts_as_ever(tmp_path: Path) -> None
     assert (known, int(own)) == ("False", pid)
 
 
-def test_only_a_few_are_kept(tmp_path: Path) -> None:
+def test_only_a_few_are_kept_and_one_that_dies_is_made_anew(tmp_path: Path) -> None:
     found = copies(tmp_path, OURS, "lormas.common.ids", *[{"MARK": str(number)} for number in range(warm.KEPT + 3)])
     assert {words[0] for _, words in found} == {"True"}
     (parent,) = [pid for pid, ancestor in family() if ancestor == os.getpid()]
-    assert len([pid for pid, ancestor in family() if ancestor == parent]) == warm.KEPT
+    templates = [pid for pid, ancestor in family() if ancestor == parent]
+    assert len(templates) == warm.KEPT
+    for pid in templates:
+        os.kill(pid, signal.SIGKILL)
+    again = copies(tmp_path, OURS, "lormas.common.ids", *[{"MARK": str(warm.KEPT + 2)}] * 2)
+    assert [words[0] for _, words in again] == ["False", "True"]
 
 
 def family() -> list[tuple[int, int]]:

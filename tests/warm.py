@@ -162,8 +162,13 @@ class Templates:
             return b""
         for old in [key for key, kept in self._doors.items() if kept is not None][:-KEPT]:
             self._end(self._doors.pop(old))
-        socket.send_fds(found[0], [data], [out])
-        return found[0].recv(64)
+        with contextlib.suppress(OSError):
+            socket.send_fds(found[0], [data], [out])
+            if answer := found[0].recv(64):
+                return answer
+        self._end(found)  # it has died; what it would be forked from next is made anew
+        del self._doors[key]
+        return b""
 
     def _made(self, order: dict[str, Any], out: int) -> tuple[socket.socket, int] | None:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
