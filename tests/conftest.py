@@ -175,11 +175,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # workers idle.
         many = Counter(item.path for item in items)
         rank = {stem: place for place, stem in enumerate(LONG)}
-        items.sort(key=lambda item: (item.get_closest_marker("waits") is None, rank.get(item.path.stem, len(LONG)), -many[item.path], item.path))
+        items.sort(
+            key=lambda item: (
+                item.get_closest_marker("waits") is None,
+                rank.get(item.path.stem, len(LONG)),
+                item.get_closest_marker("slow") is None,
+                -many[item.path],
+                item.path,
+            )
+        )
     if getattr(config.option, "loadgroup", False):  # each that only waits on its own; of the others a file stays together
         for item in items:
             if item.get_closest_marker("waits") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{item.path.stem}"))
     for item in items:
         if item.get_closest_marker("sqlite") is None and (
             item.get_closest_marker("django_db")
