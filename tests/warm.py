@@ -231,7 +231,7 @@ def _files_of_the_reactor() -> set[int]:
 
 
 _of_another: list[Any] = []
-"""Event loops of the process that this one was forked from: were they collected, they'd close what has their numbers here."""
+"""Event loops of the process that this one was forked from, which still has them: so none is collected here, for that ends one."""
 
 
 def _renew_reactor() -> None:

@@ -11,7 +11,9 @@ from agent.runtimes.docker import errors, options
 from agent.runtimes.docker.lifecycle import Lifecycle
 from agent.runtimes.docker.wire import EngineStatus, Wire
 
-TRIES = 4
+START_TRIES = 4
+LOOKS = 10
+"""At the networks of our name, with a change between: as many agents may make one more meanwhile."""
 TROUBLES = ("not found", "is ambiguous")
 """What an engine says of a network that somebody removed, or that is there twice."""
 
@@ -47,7 +49,7 @@ class Surroundings:
         Raises:
             RuntimeFailure: as the engine refuses it.
         """
-        for _ in range(TRIES - 1):
+        for _ in range(START_TRIES - 1):
             try:
                 await self._lifecycle.run("start", lambda api: api.start(ref), timeout=timeout)
                 return
@@ -61,10 +63,10 @@ class Surroundings:
     async def _settle_network(self) -> None:
         """Two agents of one engine that ask at once may each get one, of the same name, and then nothing starts. Both look again, and both leave
         the same one."""
-        for _ in range(TRIES):
+        for _ in range(LOOKS):
             named = json.dumps({"name": [options.NETWORK]})
             found = await self._call("GET", "/networks", query={"filters": named}) or []
-            found = sorted((one for one in found if one["Name"] == options.NETWORK), key=lambda one: (one["Created"], one["Id"]))
+            found = sorted((one for one in found if one["Name"] == options.NETWORK), key=lambda one: (one.get("Created", ""), one["Id"]))
             if len(found) == 1:
                 return
             if found:
