@@ -184,10 +184,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.path,
             )
         )
-    if getattr(config.option, "loadgroup", False):  # each that only waits on its own; of the others a file stays together
-        for item in items:
-            if item.get_closest_marker("waits") is None:
-                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{item.path.stem}"))
     for item in items:
         if item.get_closest_marker("sqlite") is None and (
             item.get_closest_marker("django_db")
