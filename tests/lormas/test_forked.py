@@ -9,7 +9,7 @@ import sys
 from tests.nodes.rig import ROOT, surroundings
 
 FORK = """
-import json, os, time
+import json, os
 import django
 django.setup()
 from agent.runtimes.docker import terminal

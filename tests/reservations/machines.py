@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 import uuid
@@ -50,15 +51,19 @@ class Box:
         self.port = int(self.container.attrs["NetworkSettings"]["Ports"]["22/tcp"][0]["HostPort"])
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                import socket
-
-                with socket.create_connection(("127.0.0.1", self.port), 2) as sock:
-                    sock.settimeout(5)
-                    if sock.recv(4) == b"SSH-":
-                        return
+            if greets("127.0.0.1", self.port):
+                return
             time.sleep(0.05)
         raise AssertionError(f"no SSH server on {self.port}: {self.container.logs().decode()[-500:]}")
+
+
+def greets(host: str, port: int) -> bool:
+    """Whether an SSH server answers there: the engine takes connections for it sooner."""
+    try:
+        with socket.create_connection((host, port), timeout=5) as there:
+            return there.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def login(port: int, username: str, password: str = "", command: str = "id -un", *, key: str = "") -> str:

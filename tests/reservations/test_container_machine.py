@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import asyncssh
 import pytest
 
 from tests.conftest import wait_until
-from tests.reservations.machines import IMAGE, login
+from tests.reservations.machines import IMAGE, greets, login
 
 pytestmark = [
     pytest.mark.ssh, pytest.mark.docker, pytest.mark.redis, pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240),
@@ -24,15 +23,6 @@ def compose(public_key: str) -> bytes:
     """What somebody brings who wants such a machine: sshd shuts itself into a folder before anybody has signed in, so it asks for `chroot`."""
     service = {"image": IMAGE, "ports": ["22"], "cap_add": ["SYS_CHROOT"], "environment": {"AUTHORIZED_KEY": public_key}}
     return json.dumps({"services": {"ssh-machine": service}}).encode()
-
-
-def greets(host: str, port: int) -> bool:
-    """Whether an SSH server answers there: the engine takes connections for it sooner."""
-    try:
-        with socket.create_connection((host, port), timeout=5) as there:
-            return there.recv(4) == b"SSH-"
-    except OSError:
-        return False
 
 
 async def test_a_container_that_runs_an_ssh_server_is_reserved_used_and_clean_again(

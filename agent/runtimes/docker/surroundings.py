@@ -49,16 +49,15 @@ class Surroundings:
         Raises:
             RuntimeFailure: as the engine refuses it.
         """
-        for _ in range(START_TRIES - 1):
+        for tries_left in reversed(range(START_TRIES)):
             try:
                 await self._lifecycle.run("start", lambda api: api.start(ref), timeout=timeout)
                 return
             except RuntimeFailure as failure:
-                if not any(trouble in failure.detail.lower() for trouble in (f"network {options.NETWORK} {what}" for what in TROUBLES)):
+                if not tries_left or not any(f"network {options.NETWORK} {what}" in failure.detail.lower() for what in TROUBLES):
                     raise
             self.network_ready = False
             await self.ensure_network()
-        await self._lifecycle.run("start", lambda api: api.start(ref), timeout=timeout)
 
     async def _settle_network(self) -> None:
         """Two agents of one engine that ask at once may each get one, of the same name, and then nothing starts. Both look again, and both leave
